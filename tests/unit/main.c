@@ -1,0 +1,49 @@
+/* Runs every CUnit suite, or those whose names are given. */
+#include <CUnit/Basic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "suites.h"
+
+/* To add a suite: its prototype in suites.h, its name here. */
+static void (*const suites[])(void) = {
+    suite_wire,
+    suite_vectors,
+    suite_fdmsg,
+    NULL,
+};
+
+int main(int argc, char **argv)
+{
+    const char *tree = getenv("HTLS_TREE");
+    unsigned failed;
+
+    if (tree && chdir(tree) < 0) {
+        perror(tree);
+        return 2;
+    }
+    if (CU_initialize_registry() != CUE_SUCCESS)
+        return 2;
+    for (size_t i = 0; suites[i]; i++)
+        suites[i]();
+    CU_basic_set_mode(CU_BRM_NORMAL);
+    if (argc < 2)
+        CU_basic_run_tests();
+    for (int i = 1; i < argc; i++) {
+        CU_pSuite suite = CU_get_suite(argv[i]);
+
+        if (!suite) {
+            fprintf(stderr, "unit: no suite named %s\n", argv[i]);
+            return 2;
+        }
+        CU_basic_run_suite(suite);
+    }
+    failed = CU_get_number_of_failures() + CU_get_number_of_suites_failed();
+    printf("unit: %u passed, %u failed\n",
+           CU_get_number_of_tests_run() - CU_get_number_of_tests_failed(),
+           CU_get_number_of_tests_failed());
+    CU_cleanup_registry();
+    return failed ? 1 : 0;
+}
