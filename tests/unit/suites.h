@@ -5,5 +5,17 @@
 void suite_wire(void);
 void suite_vectors(void);
 void suite_fdmsg(void);
+void suite_keysched(void);
+void suite_openssl(void);
+void suite_record(void);
+void suite_ktls(void);
+void suite_probe(void);
+void suite_options(void);
+void suite_options_table(void);
+void suite_options_file(void);
+void suite_options_check(void);
+void suite_log(void);
+void suite_isolate(void);
+void suite_notify(void);
 
 #endif

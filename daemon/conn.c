@@ -1,0 +1,480 @@
+/* One connection's states, from a plain socket to keys in the kernel or in the relay.
+ *
+ *   WAITING -> CONNECTING -> HANDSHAKING -> COMMITTING -> UP
+ *        \__________\____________\_____________\______-> FAILED
+ *
+ * cn_goto() is the one door between them. The object owns the TCP socket, the gate, the handshake
+ * until UP or FAILED; then it only waits for its own operations to end. In COMMITTING a key may be
+ * in the kernel: what fails there kills the connection, it never turns into another path. */
+#include "conn.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../proto/secret.h"
+#include "ktls.h"
+#include "log.h"
+#include "sockfd.h"
+
+enum state { WAITING, CONNECTING, HANDSHAKING, COMMITTING, UP, FAILED, STATES };
+
+static const struct {
+    const char *name;
+    unsigned next; /* bit per state */
+} states[STATES] = {
+    [WAITING] = {"waiting", 1u << CONNECTING | 1u << FAILED},
+    [CONNECTING] = {"connecting", 1u << HANDSHAKING | 1u << FAILED},
+    [HANDSHAKING] = {"handshaking", 1u << COMMITTING | 1u << FAILED},
+    [COMMITTING] = {"committing", 1u << UP | 1u << FAILED},
+    [UP] = {"up", 0},
+    [FAILED] = {"failed", 0},
+};
+
+struct conn {
+    struct worker *w;
+    struct cn_owner owner; /* .owner NULL = cancelled */
+    struct in_peer peer;
+    enum state state;
+    int tcp, gate;
+    struct request *q;
+    X509_STORE *store;
+    struct hs *hs;
+    struct lp_op io, timer;
+    struct relay *relay; /* runs by itself; kept to disown it */
+    struct conn *next;   /* in the waiting list */
+    struct failure f;
+    char name[W_NAME_MAX + 1];
+    char remote[64]; /* address:port for the log */
+    uint64_t began;  /* CLOCK_MONOTONIC, milliseconds */
+    uint64_t cookie;
+};
+
+static uint64_t now_ms(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+static void cn_goto(struct conn *c, enum state to)
+{
+    if (!(states[c->state].next & 1u << to)) {
+        lg_error("bug: connection goes from %s to %s", states[c->state].name, states[to].name);
+        abort();
+    }
+    lg_debug("%s %s: %s -> %s", c->remote, c->name, states[c->state].name, states[to].name);
+    c->state = to;
+}
+
+static bool ended(const struct conn *c)
+{
+    return c->state == UP || c->state == FAILED;
+}
+
+/* --- the end ------------------------------------------------------------------------------------
+ */
+
+static void release(struct conn *c)
+{
+    if (c->io.busy || c->timer.busy || c->relay || c->owner.owner)
+        return;
+    free(c);
+}
+
+/* Frees what only a running handshake needs. */
+static void drop_parts(struct conn *c)
+{
+    hs_free(c->hs);
+    c->hs = NULL;
+    rq_free(c->q);
+    c->q = NULL;
+    X509_STORE_free(c->store);
+    c->store = NULL;
+    fd_close(&c->tcp);
+    fd_close(&c->gate);
+    lp_cancel(c->w->lp, &c->io);
+    lp_cancel(c->w->lp, &c->timer);
+}
+
+static void unlink_waiting(struct conn *c)
+{
+    struct conn **p = &c->w->waiting;
+
+    while (*p && *p != c)
+        p = &(*p)->next;
+    if (!*p)
+        return;
+    *p = c->next;
+    if (c->w->waiting_end == &c->next)
+        c->w->waiting_end = p;
+    st_sub(&c->w->stats->waiting, 1);
+}
+
+static void leave_running(struct conn *c, enum state was)
+{
+    if (was == WAITING) {
+        unlink_waiting(c);
+    } else {
+        c->w->running--;
+        st_sub(&c->w->stats->handshakes, 1);
+    }
+}
+
+/* The end without TLS. The socket is shut down whoever else holds it: after TLS was asked for,
+ * nothing may follow on it in the clear. The reason must be in c->f. */
+static void fail(struct conn *c)
+{
+    enum state was = c->state;
+    struct cn_owner owner = c->owner;
+
+    cn_goto(c, FAILED);
+    leave_running(c, was);
+    shutdown(c->tcp, SHUT_RDWR);
+    st_add(&c->w->stats->failed, 1);
+    lg_info("failed name=%s peer=%s uid=%u pid=%d code=%s %llu ms: %s", c->name, c->remote,
+            c->peer.uid, c->peer.pid, w_code_name(c->f.code),
+            (unsigned long long)(now_ms() - c->began), c->f.text);
+    c->owner.owner = NULL;
+    if (owner.owner)
+        owner.down(owner.owner, &c->f);
+    drop_parts(c);
+    cn_start_waiting(c->w);
+    release(c);
+}
+
+void cn_cancel(struct conn *c)
+{
+    c->owner.owner = NULL;
+    if (c->relay)
+        return; /* goes on for the program; on_relay_ended() releases us */
+    if (ended(c)) {
+        release(c);
+        return;
+    }
+    fl_set(&c->f, W_CODE_CANCELLED, ECANCELED, "the client went away or cancelled");
+    fail(c);
+}
+
+/* --- up -----------------------------------------------------------------------------------------
+ */
+
+static void on_relay_ended(void *owner, const struct failure *f)
+{
+    struct conn *c = owner;
+    struct cn_owner o = c->owner;
+
+    c->relay = NULL;
+    c->owner.owner = NULL;
+    if (f->code)
+        lg_info("relay ended name=%s peer=%s: %s", c->name, c->remote, f->text);
+    if (o.owner)
+        o.relay_ended(o.owner, f);
+    release(c);
+}
+
+/* TLS is up and nothing can fail any more. */
+static void finish(struct conn *c, struct cn_result *result)
+{
+    struct st_worker *st = c->w->stats;
+    struct cn_owner owner = c->owner;
+
+    cn_goto(c, UP);
+    leave_running(c, COMMITTING);
+    result->why = c->q->why;
+    result->cookie = c->cookie;
+    hs_facts(c->hs, &result->facts);
+    st_add(&st->done, 1);
+    st_add(result->tx == W_MODE_RELAY ? &st->relay
+           : result->tx == W_MODE_NIC ? &st->nic
+                                      : &st->kernel,
+           1);
+    lg_info("up name=%s peer=%s uid=%u pid=%d %s %s alpn=%.*s tx=%s rx=%s %llu ms%s%s", c->name,
+            c->remote, c->peer.uid, c->peer.pid,
+            result->facts.suite->version == KS_TLS13 ? "TLSv1.3" : "TLSv1.2",
+            result->facts.suite->name, (int)result->facts.alpn_len, result->facts.alpn,
+            w_mode_name(result->tx), w_mode_name(result->rx),
+            (unsigned long long)(now_ms() - c->began), *c->q->why ? " " : "", c->q->why);
+    if (!c->relay)
+        c->owner.owner = NULL; /* the owner hears nothing more of us */
+    if (owner.owner)
+        owner.up(owner.owner, result);
+    drop_parts(c);
+    cn_start_waiting(c->w);
+    release(c);
+}
+
+/* Takes the filler out of a gate that becomes the relay's end. Anything else in it was written by
+ * somebody who did not wait: it may not reach the wire, nor may the connection go on. */
+static int empty_gate(struct conn *c)
+{
+    uint32_t left = c->q->gate_fill;
+    uint8_t scratch[4096];
+
+    while (left > 0) {
+        ssize_t n =
+            recv(c->gate, scratch, left < sizeof(scratch) ? left : sizeof(scratch), MSG_DONTWAIT);
+
+        if (n <= 0)
+            return fl_set(&c->f, W_CODE_BAD_REQUEST, EINVAL,
+                          "the gate does not hold the bytes that were announced");
+        left -= (uint32_t)n;
+    }
+    if (recv(c->gate, scratch, 1, MSG_DONTWAIT | MSG_PEEK) > 0)
+        return fl_set(&c->f, W_CODE_BAD_REQUEST, EPROTO,
+                      "the program wrote into its socket before TLS was up");
+    return 0;
+}
+
+/* The two ends of the relay: ours in *local, the program's in *far (-1: it is the gate's other
+ * end). The program's end waits or does not wait as its TCP socket did. */
+static int relay_ends(struct conn *c, int *local, int *far)
+{
+    int pair[2], flags;
+
+    if (c->gate >= 0) {
+        int r = empty_gate(c);
+
+        if (r < 0)
+            return r;
+        *local = fd_steal(&c->gate);
+        return 0;
+    }
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+        return fl_set(&c->f, W_CODE_LIMIT, errno, "no socketpair for the relay: %s",
+                      strerror(errno));
+    flags = fcntl(c->tcp, F_GETFL);
+    if (flags >= 0 && (flags & O_NONBLOCK))
+        fcntl(pair[1], F_SETFL, O_NONBLOCK);
+    *local = pair[0];
+    *far = pair[1];
+    return 0;
+}
+
+static void go_relay(struct conn *c, const struct ks_dir *rx, const struct ks_dir *tx)
+{
+    struct cn_result result = {.tx = W_MODE_RELAY, .rx = W_MODE_RELAY, .fd = -1};
+    _cleanup_fd_ int local = -1, far = -1;
+    int r;
+
+    if (st_get(&c->w->stats->relays) >= c->w->options->relays) {
+        fl_set(&c->f, W_CODE_LIMIT, EUSERS, "%u connections are relayed already (limits: relays)",
+               c->w->options->relays);
+        fail(c);
+        return;
+    }
+    if (relay_ends(c, &local, &far) < 0) {
+        fail(c);
+        return;
+    }
+    r = rl_start(&c->relay, c->w->relays, c->tcp, local, rx, tx, on_relay_ended, c);
+    if (r < 0) {
+        fl_set(&c->f, W_CODE_INTERNAL_ERROR, -r, "the relay could not begin: %s", strerror(-r));
+        fail(c);
+        return;
+    }
+    c->tcp = -1;
+    local = -1; /* both are the relay's now */
+    result.fd = far;
+    finish(c, &result);
+}
+
+static void go_kernel(struct conn *c, const struct ks_dir *rx, const struct ks_dir *tx)
+{
+    struct cn_result result = {.fd = -1};
+    int installed = 0;
+    int r = kt_install(c->tcp, rx, tx, &installed);
+
+    if (r < 0) {
+        fl_set(&c->f, W_CODE_INTERNAL_ERROR, -r,
+               "the kernel refused the keys (%s) that it took at start: %s",
+               installed ? "one direction is in, so the connection is lost" : "none is in",
+               strerror(-r));
+        fail(c);
+        return;
+    }
+    of_confirm(c->w->diag, c->tcp, &result.tx, &result.rx);
+    if (c->gate >= 0)
+        result.fd = c->tcp; /* comes back in the gate's place */
+    finish(c, &result);
+}
+
+/* The handshake is over: drain, derive, decide, install. */
+static void commit(struct conn *c)
+{
+    struct ks_dir rx, tx;
+    SECRET_WIPE(rx);
+    SECRET_WIPE(tx);
+
+    cn_goto(c, COMMITTING);
+    if (hs_drain(c->hs, &c->f) < 0 || hs_keys(c->hs, &rx, &tx, &c->f) < 0) {
+        fail(c);
+        return;
+    }
+    if (c->q->kernel && !pr_takes(c->w->caps, rx.suite) &&
+        rq_no_kernel(c->q, "the kernel does not take the suite that the peer chose", &c->f) < 0) {
+        fail(c);
+        return;
+    }
+    if (c->q->kernel)
+        go_kernel(c, &rx, &tx);
+    else
+        go_relay(c, &rx, &tx);
+}
+
+/* --- on the way ---------------------------------------------------------------------------------
+ */
+
+static void step(struct conn *c)
+{
+    switch (hs_step(c->hs, &c->f)) {
+    case HS_DONE:
+        commit(c);
+        break;
+    case HS_WANT_READ:
+        lp_poll(c->w->lp, &c->io, c->tcp, POLLIN);
+        break;
+    case HS_WANT_WRITE:
+        lp_poll(c->w->lp, &c->io, c->tcp, POLLOUT);
+        break;
+    case HS_FAILED:
+        fail(c);
+        break;
+    }
+}
+
+/* TCP is established: the ULP goes on now, for it cannot once the peer has closed its half; then
+ * TLS. */
+static void begin_tls(struct conn *c)
+{
+    int r;
+
+    if (c->q->kernel) {
+        r = kt_attach(c->tcp);
+        if (r < 0) {
+            char why[96];
+
+            snprintf(why, sizeof(why), "TCP_ULP was refused: %s", strerror(-r));
+            if (rq_no_kernel(c->q, why, &c->f) < 0) {
+                fail(c);
+                return;
+            }
+        }
+    }
+    c->q->setup.store = c->store;
+    r = hs_new_client(&c->hs, c->w->hs_ctx, c->tcp, &c->q->setup, &c->f);
+    if (r < 0) {
+        fail(c);
+        return;
+    }
+    cn_goto(c, HANDSHAKING);
+    step(c);
+}
+
+static void connected(struct conn *c)
+{
+    int err = 0;
+    socklen_t n = sizeof(err);
+
+    if (sf_connecting(c->tcp)) {
+        lp_poll(c->w->lp, &c->io, c->tcp, POLLOUT);
+        return;
+    }
+    if (getsockopt(c->tcp, SOL_SOCKET, SO_ERROR, &err, &n) == 0 && err) {
+        fl_set(&c->f, err == ECONNREFUSED ? W_CODE_REFUSED : W_CODE_RESET, err, "connect: %s",
+               strerror(err));
+        fail(c);
+        return;
+    }
+    sf_peer_name(c->tcp, c->remote, sizeof(c->remote));
+    begin_tls(c);
+}
+
+static void on_io(struct lp_op *op, int result)
+{
+    struct conn *c = LP_OWNER(op, struct conn, io);
+
+    if (ended(c)) {
+        release(c);
+    } else if (result < 0) {
+        fl_set(&c->f, W_CODE_INTERNAL_ERROR, -result, "poll: %s", strerror(-result));
+        fail(c);
+    } else if (c->state == CONNECTING) {
+        connected(c);
+    } else {
+        step(c);
+    }
+}
+
+static void on_timer(struct lp_op *op, int result)
+{
+    struct conn *c = LP_OWNER(op, struct conn, timer);
+
+    (void)result;
+    if (ended(c)) {
+        release(c);
+        return;
+    }
+    fl_set(&c->f, W_CODE_TIMEOUT, ETIMEDOUT, "%s did not finish the handshake within %u ms%s",
+           c->name, c->q->timeout_ms,
+           c->state == WAITING ? " (it waited for its turn all the time: limits: handshakes)" : "");
+    fail(c);
+}
+
+void cn_start_waiting(struct worker *w)
+{
+    if (w->starting) /* one that failed at once called us: the loop below goes on for it */
+        return;
+    w->starting = true;
+    while (w->waiting && w->running < w->options->handshakes) {
+        struct conn *c = w->waiting;
+
+        unlink_waiting(c);
+        w->running++;
+        st_add(&w->stats->handshakes, 1);
+        cn_goto(c, CONNECTING);
+        connected(c);
+    }
+    w->starting = false;
+}
+
+int cn_open(struct conn **out, struct worker *w, const struct cn_owner *owner, int tcp, int gate,
+            struct request *q, X509_STORE *store, const struct in_peer *peer, struct failure *f)
+{
+    struct conn *c = NULL;
+    int r = sf_check(tcp, gate, f);
+
+    if (r == 0) {
+        c = calloc(1, sizeof(*c));
+        if (!c)
+            r = fl_set(f, W_CODE_INTERNAL_ERROR, ENOMEM, "no memory for a connection");
+    }
+    if (r < 0) {
+        fd_close(&tcp);
+        fd_close(&gate);
+        rq_free(q);
+        X509_STORE_free(store);
+        return r;
+    }
+    *c = (struct conn){.w = w, .owner = *owner, .peer = *peer, .tcp = tcp, .gate = gate, .q = q};
+    c->store = store;
+    c->f.alert = -1;
+    c->io.done = on_io;
+    c->timer.done = on_timer;
+    c->began = now_ms();
+    c->cookie = sf_cookie(tcp);
+    memcpy(c->name, q->setup.name, sizeof(c->name));
+    sf_peer_name(tcp, c->remote, sizeof(c->remote));
+    lp_timer(w->lp, &c->timer, q->timeout_ms);
+    *w->waiting_end = c;
+    w->waiting_end = &c->next;
+    st_add(&w->stats->waiting, 1);
+    *out = c;
+    return 0;
+}

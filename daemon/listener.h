@@ -1,0 +1,14 @@
+/* The daemon's Unix socket. */
+#ifndef HTLS_LISTENER_H
+#define HTLS_LISTENER_H
+
+#include <stdbool.h>
+
+#include "options.h"
+
+/* The listening socket: systemd's when it passed one on, else a new one at o->socket (*own = true:
+ * the path is ours to unlink). A file left by a dead daemon is replaced; a living one is not.
+ * Returns the descriptor, close-on-exec, non-blocking, or -errno, logged. */
+int ls_open(const struct options *o, bool *own);
+
+#endif

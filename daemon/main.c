@@ -1,0 +1,31 @@
+/* htlsd: the order in which the daemon comes up. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "control.h"
+#include "isolate.h"
+#include "log.h"
+#include "options.h"
+#include "probe.h"
+
+int main(int argc, char **argv)
+{
+    static struct options options; /* the workers' copy is inherited, read-only by const */
+    static struct pr_caps caps;
+    char summary[256];
+    int r;
+
+    r = iso_early();
+    if (r < 0) {
+        lg_error("cannot start: %s", strerror(-r));
+        return EXIT_FAILURE;
+    }
+    r = op_parse(&options, argc, argv);
+    if (r != 0)
+        return r == 1 ? EXIT_SUCCESS : 2;
+    lg_open((enum lg_level)options.log_level, "control");
+    pr_probe(&caps);
+    pr_summary(&caps, summary, sizeof(summary));
+    lg_info("%s", summary);
+    return ct_run(&options, &caps);
+}

@@ -1,0 +1,24 @@
+/* Questions to a socket that a client sent us. */
+#ifndef HTLS_SOCKFD_H
+#define HTLS_SOCKFD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "failure.h"
+
+/* Is tcp a TCP socket that is connected or connecting and has no TLS yet, gate (if not -1) an
+ * AF_UNIX stream socket? Returns 0, or -errno with *f filled. */
+int sf_check(int tcp, int gate, struct failure *f);
+
+/* True while connect(2) is still under way. */
+bool sf_connecting(int fd);
+
+/* SO_COOKIE, 0 when the kernel gives none. */
+uint64_t sf_cookie(int fd);
+
+/* "192.0.2.1:443", "[2001:db8::1]:443", "?" when there is no peer. */
+void sf_peer_name(int fd, char *out, size_t cap);
+
+#endif

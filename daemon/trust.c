@@ -1,0 +1,222 @@
+/* Trust stores, loaded once or kept by the digest of what a client sent. */
+#include "trust.h"
+
+#include <errno.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+#include <openssl/x509.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "log.h"
+
+#define KEPT 16
+
+struct kept_store {
+    uint8_t digest[32];
+    X509_STORE *store;
+    uint64_t used; /* turn of the clock below at its last use */
+};
+
+struct tr_trust {
+    X509_STORE *fallback;
+    X509_STORE *named[OP_STORES_MAX];
+    const struct options *options;
+    struct kept_store kept[KEPT];
+    uint64_t clock;
+};
+
+/* Adds every certificate of a PEM text to the store. Returns how many, or -EINVAL at a bad one. */
+static int add_pem(X509_STORE *store, BIO *in)
+{
+    int n = 0;
+
+    for (;;) {
+        X509 *cert = PEM_read_bio_X509_AUX(in, NULL, NULL, NULL);
+        unsigned long e;
+
+        if (!cert) {
+            e = ERR_peek_last_error();
+            ERR_clear_error();
+            /* The end of the text is reported as an error too. */
+            return ERR_GET_LIB(e) == ERR_LIB_PEM && ERR_GET_REASON(e) == PEM_R_NO_START_LINE
+                       ? n
+                       : -EINVAL;
+        }
+        if (!X509_STORE_add_cert(store, cert)) {
+            X509_free(cert);
+            ERR_clear_error();
+            return -EINVAL;
+        }
+        X509_free(cert);
+        n++;
+    }
+}
+
+static int store_of(BIO *in, X509_STORE **out)
+{
+    X509_STORE *store = X509_STORE_new();
+    int n;
+
+    if (!store)
+        return -ENOMEM;
+    n = add_pem(store, in);
+    if (n <= 0) {
+        X509_STORE_free(store);
+        return n < 0 ? n : -ENODATA;
+    }
+    *out = store;
+    return n;
+}
+
+static int store_of_file(const char *path, X509_STORE **out)
+{
+    BIO *in = BIO_new_file(path, "r");
+    int n;
+
+    if (!in) {
+        ERR_clear_error();
+        return errno ? -errno : -EIO;
+    }
+    n = store_of(in, out);
+    BIO_free(in);
+    return n;
+}
+
+/* The system's bundle: where OpenSSL looks (SSL_CERT_FILE included), then where distributions put
+ * it. */
+static int load_system(X509_STORE **out)
+{
+    const char *env = getenv(X509_get_default_cert_file_env());
+    const char *places[] = {env && *env ? env : X509_get_default_cert_file(),
+                            "/etc/ssl/certs/ca-certificates.crt",
+                            "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"};
+
+    for (size_t i = 0; i < sizeof(places) / sizeof(*places); i++) {
+        int n = store_of_file(places[i], out);
+
+        if (n > 0) {
+            lg_debug("trust: %d certificates of %s", n, places[i]);
+            return n;
+        }
+        if (i == 0 && env && *env)
+            return n;
+    }
+    return -ENOENT;
+}
+
+static int load_named(struct tr_trust *t, unsigned i)
+{
+    const struct op_store *s = &t->options->stores[i];
+    int n = store_of_file(s->file, &t->named[i]);
+
+    if (n < 0) {
+        lg_error("trust store %s: %s: %s", s->name, s->file,
+                 n == -ENODATA || n == -EINVAL ? "no certificate in it, or a damaged one"
+                                               : strerror(-n));
+        return n;
+    }
+    return 0;
+}
+
+int tr_load(struct tr_trust **out, const struct options *o)
+{
+    struct tr_trust *t = calloc(1, sizeof(*t));
+    int r = 0;
+
+    if (!t)
+        return -ENOMEM;
+    t->options = o;
+    if (*o->trust_file)
+        r = store_of_file(o->trust_file, &t->fallback);
+    else if (load_system(&t->fallback) < 0)
+        lg_warning("no system trust store found: only clients that bring CA certificates can "
+                   "verify a peer; install ca-certificates or set trust-file");
+    if (r < 0)
+        lg_error("trust-file %s: %s", o->trust_file,
+                 r == -ENODATA || r == -EINVAL ? "no certificate in it, or a damaged one"
+                                               : strerror(-r));
+    for (unsigned i = 0; r >= 0 && i < o->n_stores; i++)
+        r = load_named(t, i);
+    if (!t->fallback)
+        t->fallback = X509_STORE_new(); /* empty: every verification fails, as it must */
+    if (r < 0 || !t->fallback) {
+        tr_free(t);
+        return r < 0 ? r : -ENOMEM;
+    }
+    *out = t;
+    return 0;
+}
+
+void tr_free(struct tr_trust *t)
+{
+    if (!t)
+        return;
+    X509_STORE_free(t->fallback);
+    for (unsigned i = 0; i < OP_STORES_MAX; i++)
+        X509_STORE_free(t->named[i]);
+    for (unsigned i = 0; i < KEPT; i++)
+        X509_STORE_free(t->kept[i].store);
+    free(t);
+}
+
+static int give(X509_STORE *s, X509_STORE **out)
+{
+    X509_STORE_up_ref(s);
+    *out = s;
+    return 0;
+}
+
+/* The client's own certificates, parsed or remembered. */
+static int get_client(struct tr_trust *t, const void *pem, size_t n, X509_STORE **out,
+                      struct failure *f)
+{
+    struct kept_store *oldest = &t->kept[0];
+    X509_STORE *store = NULL;
+    uint8_t digest[32];
+    BIO *in;
+    int r;
+
+    if (n > W_TRUST_MAX || !EVP_Digest(pem, n, digest, NULL, EVP_sha256(), NULL))
+        return fl_set(f, W_CODE_INTERNAL_ERROR, ENOMEM, "no memory for the CA certificates");
+    for (unsigned i = 0; i < KEPT; i++) {
+        struct kept_store *k = &t->kept[i];
+
+        if (k->store && memcmp(k->digest, digest, sizeof(digest)) == 0) {
+            k->used = ++t->clock;
+            return give(k->store, out);
+        }
+        if (k->used < oldest->used)
+            oldest = k;
+    }
+    in = BIO_new_mem_buf(pem, (int)n);
+    if (!in)
+        return fl_set(f, W_CODE_INTERNAL_ERROR, ENOMEM, "no memory for the CA certificates");
+    r = store_of(in, &store);
+    BIO_free(in);
+    if (r <= 0)
+        return fl_set(f, W_CODE_BAD_REQUEST, EINVAL,
+                      "the CA certificates hold no certificate, or a damaged one: give PEM text");
+    X509_STORE_free(oldest->store);
+    memcpy(oldest->digest, digest, sizeof(digest));
+    oldest->store = store;
+    oldest->used = ++t->clock;
+    return give(store, out);
+}
+
+int tr_get(struct tr_trust *t, const char *name, const void *pem, size_t n, X509_STORE **out,
+           struct failure *f)
+{
+    if (n > 0)
+        return get_client(t, pem, n, out, f);
+    if (!*name)
+        return give(t->fallback, out);
+    for (unsigned i = 0; i < t->options->n_stores; i++)
+        if (strcmp(t->options->stores[i].name, name) == 0)
+            return give(t->named[i], out);
+    return fl_set(f, W_CODE_BAD_REQUEST, ENOENT,
+                  "no trust store named \"%s\": add a section [trust %s] to the configuration",
+                  name, name);
+}

@@ -1,0 +1,44 @@
+/* A worker process: the loop, everything that its connections share. */
+#ifndef HTLS_WORKER_H
+#define HTLS_WORKER_H
+
+#include <stdbool.h>
+
+#include "handshake.h"
+#include "loop.h"
+#include "offload.h"
+#include "options.h"
+#include "probe.h"
+#include "relay.h"
+#include "stats.h"
+#include "trust.h"
+
+struct conn;
+
+struct worker {
+    unsigned index;
+    int control; /* SEQPACKET to the control process */
+    const struct options *options;
+    const struct pr_caps *caps;
+    struct st_shared *shared;
+    struct st_worker *stats;
+    struct lp_loop *lp;
+    struct hs_ctx *hs_ctx;
+    struct tr_trust *trust;
+    struct of_diag *diag; /* may be NULL */
+    struct rl_shared *relays;
+    struct lp_op control_in;
+    struct conn *waiting,
+        **waiting_end;             /* connections behind the cap on handshakes, oldest first */
+    unsigned running;              /* handshakes under way */
+    bool starting;                 /* cn_start_waiting() is at work */
+    uint8_t in[W_MESSAGE_MAX + 1]; /* one client's message, while it is handled */
+    uint8_t out[W_MESSAGE_MAX];
+};
+
+/* The worker's whole life, in the forked child: builds its parts, isolates, turns the loop.
+ * key_log_fd and control are its own. Returns the process's exit status. */
+int wk_main(unsigned index, int control, int key_log_fd, const struct options *o,
+            const struct pr_caps *caps, struct st_shared *shared);
+
+#endif
