@@ -29,7 +29,7 @@ CLI := $(wildcard shim/htls_cli.c shim/cli_*.c)
 # Only the library; only the preload shim; what both are made of is the rest of shim/.
 LIBRARY := $(wildcard shim/api*.c shim/sys_libc.c)
 PRELOAD := $(wildcard shim/preload*.c shim/next.c shim/upgrade.c shim/fdstate.c shim/gate.c \
-	shim/sockopt.c shim/settle.c shim/swap.c shim/wait.c shim/io.c shim/life.c)
+	shim/sockopt.c shim/swap.c shim/wait.c shim/io.c shim/life.c)
 BOTH := $(filter-out $(CLI) $(LIBRARY) $(PRELOAD),$(wildcard shim/*.c))
 
 TESTS := $(wildcard tests/unit/*.c)
@@ -38,8 +38,7 @@ INCLUDED := $(patsubst ../../%,%,$(shell sed -n 's/^\#include "\(..\/..\/[a-z]*\
 TESTED := $(filter-out $(INCLUDED) daemon/main.c shim/htls_cli.c $(PRELOAD),\
 	$(PROTO) $(DAEMON) $(CLI) $(LIBRARY) $(BOTH))
 
-PRODUCTS := $(if $(DAEMON),$(B)/htlsd) $(if $(CLI),$(B)/htls) \
-	$(if $(wildcard shim/libhtls.map),$(B)/libhtls.so.1 $(B)/libhtls-preload.so)
+PRODUCTS := $(addprefix $(B)/,htlsd htls libhtls.so.1 libhtls-preload.so)
 HELPERS := $(patsubst tests/int/%.c,$(B)/tests/%,$(wildcard tests/int/*.c))
 
 .PHONY: all check lint asan fuzz install clean help helpers
@@ -50,7 +49,9 @@ $(B)/obj/%.o: %.c
 	$(call say,CC,$<)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) $(EXTRA) -c $< -o $@
-$(call obj,$(BOTH) $(LIBRARY) $(PRELOAD)): EXTRA := -fvisibility=hidden
+$(call obj,$(BOTH) $(LIBRARY)): EXTRA := -fvisibility=hidden
+# The shim defines the very functions that fortified headers turn into macros.
+$(call obj,$(PRELOAD)): EXTRA := -fvisibility=hidden -U_FORTIFY_SOURCE
 
 $(B)/htlsd: $(call obj,$(DAEMON) $(PROTO))
 	$(call say,LINK,$@)

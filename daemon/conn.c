@@ -13,6 +13,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -210,26 +211,35 @@ static void finish(struct conn *c, struct cn_result *result)
     release(c);
 }
 
-/* Takes the filler out of a gate that becomes the relay's end. Anything else in it was written by
+/* A gate that becomes the relay's end must hold its filler and nothing else. More was written by
  * somebody who did not wait: it may not reach the wire, nor may the connection go on. */
-static int empty_gate(struct conn *c)
+static int check_gate(struct conn *c)
 {
-    uint32_t left = c->q->gate_fill;
-    uint8_t scratch[4096];
+    int n = -1;
 
-    while (left > 0) {
-        ssize_t n =
-            recv(c->gate, scratch, left < sizeof(scratch) ? left : sizeof(scratch), MSG_DONTWAIT);
-
-        if (n <= 0)
-            return fl_set(&c->f, W_CODE_BAD_REQUEST, EINVAL,
-                          "the gate does not hold the bytes that were announced");
-        left -= (uint32_t)n;
-    }
-    if (recv(c->gate, scratch, 1, MSG_DONTWAIT | MSG_PEEK) > 0)
+    if (ioctl(c->gate, FIONREAD, &n) < 0 || n < 0 || (uint32_t)n < c->q->gate_fill)
+        return fl_set(&c->f, W_CODE_BAD_REQUEST, EINVAL,
+                      "the gate does not hold the bytes that were announced");
+    if ((uint32_t)n > c->q->gate_fill)
         return fl_set(&c->f, W_CODE_BAD_REQUEST, EPROTO,
                       "the program wrote into its socket before TLS was up");
     return 0;
+}
+
+/* Opens a gate: the program's end becomes writable. Only after the answer is sent, or a program
+ * that is woken once (EPOLLET) would find that there is none yet. */
+static void open_gate(int local, uint32_t fill)
+{
+    uint8_t scratch[4096];
+
+    while (fill > 0) {
+        ssize_t n =
+            recv(local, scratch, fill < sizeof(scratch) ? fill : sizeof(scratch), MSG_DONTWAIT);
+
+        if (n <= 0)
+            return; /* the program is gone */
+        fill -= (uint32_t)n;
+    }
 }
 
 /* The two ends of the relay: ours in *local, the program's in *far (-1: it is the gate's other
@@ -239,7 +249,7 @@ static int relay_ends(struct conn *c, int *local, int *far)
     int pair[2], flags;
 
     if (c->gate >= 0) {
-        int r = empty_gate(c);
+        int r = check_gate(c);
 
         if (r < 0)
             return r;
@@ -260,8 +270,9 @@ static int relay_ends(struct conn *c, int *local, int *far)
 static void go_relay(struct conn *c, const struct ks_dir *rx, const struct ks_dir *tx)
 {
     struct cn_result result = {.tx = W_MODE_RELAY, .rx = W_MODE_RELAY, .fd = -1};
+    uint32_t fill = c->q->gate_fill;
     _cleanup_fd_ int local = -1, far = -1;
-    int r;
+    int r, ours;
 
     if (st_get(&c->w->stats->relays) >= c->w->options->relays) {
         fl_set(&c->f, W_CODE_LIMIT, EUSERS, "%u connections are relayed already (limits: relays)",
@@ -280,9 +291,10 @@ static void go_relay(struct conn *c, const struct ks_dir *rx, const struct ks_di
         return;
     }
     c->tcp = -1;
-    local = -1; /* both are the relay's now */
+    ours = fd_steal(&local); /* both are the relay's now */
     result.fd = far;
     finish(c, &result);
+    open_gate(ours, fill);
 }
 
 static void go_kernel(struct conn *c, const struct ks_dir *rx, const struct ks_dir *tx)

@@ -412,6 +412,9 @@ static void stop_workers(struct control *ct)
     unsigned left = 0;
 
     for (unsigned i = 0; ct->slots && i < ct->n; i++) {
+        /* The ring still polls it: closing alone would not let go of the socket. */
+        if (ct->slots[i].fd >= 0)
+            shutdown(ct->slots[i].fd, SHUT_RDWR);
         fd_close(&ct->slots[i].fd);
         left += ct->slots[i].pid > 0;
     }

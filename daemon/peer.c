@@ -106,7 +106,7 @@ static void answer_error(struct peer *p, uint32_t id, const struct failure *f)
 
     begin(p, &b, W_ERROR, id, 0);
     w_put_num(&b, W_A_CODE, f->code);
-    w_put_num(&b, W_A_ERRNO, (uint64_t)f->err);
+    w_put_num(&b, W_A_ERRNO, f->err > 0 ? (uint64_t)f->err : EIO);
     if (f->alert >= 0) {
         w_put_num(&b, W_A_ALERT, (uint64_t)f->alert);
         w_put_num(&b, W_A_ALERT_SENT, f->alert_sent);

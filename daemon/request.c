@@ -86,6 +86,8 @@ static int make_plan(struct request *q, const struct options *o, const struct pr
                      struct failure *f)
 {
     q->kernel = true;
+    if (strcmp(o->path, "kernel") == 0 && q->path == W_PATH_AUTO)
+        q->path = W_PATH_KERNEL;
     if (q->path == W_PATH_RELAY)
         return rq_no_kernel(q, "the client asked for the relay", f);
     if (strcmp(o->path, "relay") == 0)
@@ -96,8 +98,6 @@ static int make_plan(struct request *q, const struct options *o, const struct pr
         return rq_no_kernel(q, "this kernel's TLS takes no cipher (modprobe gcm ctr)", f);
     if (!q->reads_records && q->path == W_PATH_AUTO && q->setup.version_max >= KS_TLS13)
         return rq_no_kernel(q, "the client does not read record types, TLS 1.3 needs that", f);
-    if (strcmp(o->path, "kernel") == 0)
-        q->path = W_PATH_KERNEL;
     kernel_suites_first(q, caps);
     return 0;
 }

@@ -9,10 +9,10 @@
 
 /* To add a suite: its prototype in suites.h, its name here. */
 static void (*const suites[])(void) = {
-    suite_wire,    suite_vectors,       suite_fdmsg,        suite_keysched,
-    suite_openssl, suite_record,        suite_ktls,         suite_probe,
-    suite_options, suite_options_table, suite_options_file, suite_options_check,
-    suite_log,     suite_isolate,       suite_notify,       NULL,
+    suite_wire,         suite_vectors,       suite_fdmsg,      suite_keysched, suite_openssl,
+    suite_record,       suite_ktls,          suite_probe,      suite_options,  suite_options_table,
+    suite_options_file, suite_options_check, suite_log,        suite_isolate,  suite_notify,
+    suite_cli_report,   suite_cli_status,    suite_cli_doctor, suite_manuals,  NULL,
 };
 
 int main(int argc, char **argv)

@@ -17,5 +17,9 @@ void suite_options_check(void);
 void suite_log(void);
 void suite_isolate(void);
 void suite_notify(void);
+void suite_cli_report(void);
+void suite_cli_status(void);
+void suite_cli_doctor(void);
+void suite_manuals(void);
 
 #endif

@@ -1,0 +1,63 @@
+/* The conversation with the daemon about one connection. */
+#ifndef HTLS_CLIENT_H
+#define HTLS_CLIENT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "facts.h"
+
+#define CL_TIMEOUT_MS                                                                              \
+    10000 /* of a handshake, when the program names none: the daemon's default                     \
+           */
+
+/* What to ask for; zero and NULL mean the default. Everything stays the caller's. */
+struct cl_params {
+    const char *name;
+    const char *alpn; /* comma-separated */
+    uint16_t version_min, version_max;
+    const uint16_t *suites;
+    size_t n_suites;
+    const char *groups;
+    const void *pem; /* CA certificates */
+    size_t pem_len;
+    const char *trust_store;
+    int no_verify;
+    int path; /* enum w_path */
+    int timeout_ms;
+    uint32_t caps; /* W_CAP_ bits of ours */
+};
+
+/* How it ended. early is allocated and the receiver's; fd is -1 or the receiver's. */
+struct cl_result {
+    int fd;
+    uint8_t *early;
+    size_t early_len;
+};
+
+/* Checks an ALPN list. Returns 0 or -EINVAL. */
+int cl_check_alpn(const char *list);
+
+/* Milliseconds of CLOCK_MONOTONIC; what deadlines are counted in. */
+uint64_t cl_now(void);
+
+/* Connects to the daemon at path and sends the request with fd (and gate, if not -1, filled with
+ * `fill` bytes), which stay the caller's. Returns 0 with *sock to wait on and *deadline, a little
+ * behind the daemon's own, so that a hung daemon cannot hang the program; or -errno with f->code
+ * and f->text set. */
+int cl_start(const char *path, const struct cl_params *p, int fd, int gate, uint32_t fill,
+             int *sock, uint64_t *deadline, struct facts *f);
+
+/* Reads the answer if it is there. Returns 0 with *f and *r filled, -EAGAIN, or -errno with *f
+ * filled. The socket stays open: while a relay runs the daemon may still say on it how the relay
+ * ended. */
+int cl_finish(int sock, struct cl_result *r, struct facts *f);
+
+/* Waits for the answer until the deadline. Returns as cl_finish(), never -EAGAIN. */
+int cl_wait(int sock, uint64_t deadline, struct cl_result *r, struct facts *f);
+
+/* Sets f to a failure of ours. Returns -err. */
+int cl_failed(struct facts *f, unsigned code, int err, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+
+#endif

@@ -1,0 +1,117 @@
+/* The table of descriptor numbers and the pool of states. */
+#include "fdstate.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lock.h"
+
+_Atomic(_Atomic(struct fs_state *) *) fs_chunks[FS_CHUNKS];
+atomic_int fs_gates;
+
+static struct fs_state *pool;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static void mark_shared(int fd, struct fs_state *s, void *arg)
+{
+    (void)fd;
+    (void)arg;
+    atomic_store(&s->shared, true);
+}
+
+/* In parent and child: from here on neither knows whether it is the last holder. */
+static void after_fork(void)
+{
+    fs_each(0, FS_CHUNK * FS_CHUNKS - 1, mark_shared, NULL);
+}
+
+static void hook_fork(void)
+{
+    (void)pthread_atfork(NULL, after_fork, after_fork);
+}
+
+void fs_set_kind(struct fs_state *s, enum fs_kind kind)
+{
+    enum fs_kind was = fs_kind(s);
+
+    if (was == FS_GATE && kind != FS_GATE)
+        atomic_fetch_sub(&fs_gates, 1);
+    if (was != FS_GATE && kind == FS_GATE)
+        atomic_fetch_add(&fs_gates, 1);
+    atomic_store_explicit(&s->kind, kind, memory_order_release);
+}
+
+struct fs_state *fs_new(enum fs_kind kind)
+{
+    struct fs_state *s = pool;
+
+    (void)pthread_once(&once, hook_fork);
+    if (s)
+        pool = s->next;
+    else
+        s = malloc(sizeof(*s));
+    if (!s)
+        return NULL;
+    memset(s, 0, sizeof(*s));
+    rr_init(&s->rr, 0);
+    s->shadow = s->sock = -1;
+    s->facts.alert = -1;
+    fs_set_kind(s, kind);
+    return s;
+}
+
+int fs_attach(int fd, struct fs_state *s)
+{
+    _Atomic(struct fs_state *) *chunk;
+    unsigned i = (unsigned)fd / FS_CHUNK;
+
+    if (i >= FS_CHUNKS)
+        return -EMFILE;
+    chunk = atomic_load(&fs_chunks[i]);
+    if (!chunk) {
+        chunk = calloc(FS_CHUNK, sizeof(*chunk));
+        if (!chunk)
+            return -ENOMEM;
+        atomic_store_explicit(&fs_chunks[i], chunk, memory_order_release);
+    }
+    s->numbers++;
+    atomic_store_explicit(&chunk[(unsigned)fd % FS_CHUNK], s, memory_order_release);
+    return 0;
+}
+
+bool fs_detach(int fd)
+{
+    struct fs_state *s = fs_find(fd);
+
+    if (!s)
+        return false;
+    atomic_store(&atomic_load(&fs_chunks[(unsigned)fd / FS_CHUNK])[(unsigned)fd % FS_CHUNK], NULL);
+    return --s->numbers == 0;
+}
+
+void fs_put(struct fs_state *s)
+{
+    fs_set_kind(s, FS_FREE);
+    s->next = pool;
+    pool = s;
+}
+
+void fs_each(int first, int last, void (*fn)(int fd, struct fs_state *s, void *arg), void *arg)
+{
+    if (last >= FS_CHUNK * FS_CHUNKS)
+        last = FS_CHUNK * FS_CHUNKS - 1;
+    for (int fd = first; fd <= last;) {
+        struct fs_state *s;
+
+        if (!atomic_load(&fs_chunks[(unsigned)fd / FS_CHUNK])) {
+            fd = (fd / FS_CHUNK + 1) * FS_CHUNK;
+            continue;
+        }
+        s = fs_find(fd);
+        if (s)
+            fn(fd, s, arg);
+        fd++;
+    }
+}

@@ -1,0 +1,94 @@
+/* What the shim knows of a descriptor number: nothing, or a connection. */
+#ifndef HTLS_FDSTATE_H
+#define HTLS_FDSTATE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/epoll.h>
+
+#include "facts.h"
+#include "records.h"
+
+enum fs_kind {
+    FS_FREE = 0, /* in the pool */
+    FS_CONFIG,   /* options were set, TLS was not asked for: I/O passes through */
+    FS_BUSY,     /* a blocking upgrade runs in some thread */
+    FS_GATE,     /* a non-blocking upgrade runs: the number holds a gate (gate.h) */
+    FS_KERNEL,   /* TLS is up, the number is the TCP socket with keys */
+    FS_RELAY,    /* TLS is up, the number is the relay's end */
+    FS_FAILED    /* TLS was asked for and failed: nothing is sent, nothing is read */
+};
+
+#define FS_REGS_MAX 8
+
+/* A place where an epoll set watches one of the numbers. */
+struct fs_reg {
+    int epfd, fd;
+    struct epoll_event event;
+};
+
+/* One connection, shared by all numbers that name it. Never freed, only reused: a thread that still
+ * looks at a state whose number another thread closes meets old data, not freed memory. Changes of
+ * kind, numbers, descriptors happen under the lock (lock.h). */
+struct fs_state {
+    atomic_int kind;
+    int numbers; /* descriptor numbers that name it */
+    struct rr_state rr;
+    int shadow;          /* GATE, RELAY, FAILED: hidden duplicate of the TCP socket; -1 */
+    int sock;            /* GATE: the daemon's answer comes here; RELAY: its last word; -1 */
+    uint64_t deadline;   /* GATE */
+    atomic_bool shared;  /* crossed a fork: nobody knows who is the last holder */
+    atomic_int error;    /* FAILED, or a relay that broke: positive errno for every call */
+    atomic_int so_error; /* what SO_ERROR gives, once */
+    struct facts facts;
+    char name[W_NAME_MAX + 1];
+    char alpn[512], trust_store[64]; /* CONFIG: for the upgrade */
+    bool no_verify;
+    struct fs_reg regs[FS_REGS_MAX]; /* GATE */
+    unsigned n_regs;
+    struct fs_state *next; /* in the pool */
+};
+
+#define FS_CHUNK 1024
+#define FS_CHUNKS 1024 /* descriptors above FS_CHUNK * FS_CHUNKS cannot be upgraded */
+
+extern _Atomic(_Atomic(struct fs_state *) *) fs_chunks[FS_CHUNKS];
+
+/* The number of gates in this process: the only thing that waiting calls look at when it is 0. */
+extern atomic_int fs_gates;
+
+/* The state of a number, NULL for all that is not ours: two loads. */
+static inline struct fs_state *fs_find(int fd)
+{
+    _Atomic(struct fs_state *) *chunk;
+
+    if ((unsigned)fd >= FS_CHUNK * FS_CHUNKS)
+        return NULL;
+    chunk = atomic_load_explicit(&fs_chunks[(unsigned)fd / FS_CHUNK], memory_order_acquire);
+    return chunk ? atomic_load_explicit(&chunk[(unsigned)fd % FS_CHUNK], memory_order_acquire)
+                 : NULL;
+}
+
+static inline enum fs_kind fs_kind(const struct fs_state *s)
+{
+    return (enum fs_kind)atomic_load_explicit(&s->kind, memory_order_acquire);
+}
+
+/* Changes the kind, and fs_gates with it. Under the lock. */
+void fs_set_kind(struct fs_state *s, enum fs_kind kind);
+
+/* All under the lock. fs_new: a state of that kind with no number, or NULL. fs_attach: the number
+ * names s from now on; 0, -ENOMEM or -EMFILE. fs_detach: it names nothing; returns true when s has
+ * no number left (its descriptors are then the caller's to close; after that fs_put() returns it to
+ * the pool). */
+struct fs_state *fs_new(enum fs_kind kind);
+int fs_attach(int fd, struct fs_state *s);
+bool fs_detach(int fd);
+void fs_put(struct fs_state *s);
+
+/* Calls fn for every number from first to last that names a state. Under the lock. */
+void fs_each(int first, int last, void (*fn)(int fd, struct fs_state *s, void *arg), void *arg);
+
+#endif

@@ -1,0 +1,120 @@
+/* Reads and writes by the kind of connection that a number names. */
+#include "io.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+
+#include "sys.h"
+#include "upgrade.h"
+
+#define SHUTDOWN_WAIT_MS 1000 /* for room for close_notify in a full send buffer */
+
+bool io_plain(struct fs_state *s)
+{
+    return fs_kind(s) == FS_CONFIG || fs_kind(s) == FS_FREE;
+}
+
+/* A call on a gate: goes on when TLS is up by now, else it would block, as the program wished. */
+static int pass_gate(struct fs_state *s, int fd, int flags)
+{
+    int file;
+
+    if (fs_kind(s) != FS_GATE || up_settle(s))
+        return 0;
+    file = sy.fcntl(fd, F_GETFL);
+    if ((flags & MSG_DONTWAIT) || (file >= 0 && (file & O_NONBLOCK)))
+        return -EAGAIN;
+    up_wait(s);
+    return 0;
+}
+
+/* The first call that meets a failure takes the errno that SO_ERROR would else give once. */
+static int failed(struct fs_state *s)
+{
+    atomic_store(&s->so_error, 0);
+    return -atomic_load(&s->error);
+}
+
+ssize_t io_after_read(struct fs_state *s, ssize_t n)
+{
+    int error;
+
+    if (fs_kind(s) != FS_RELAY || n > 0 || (n < 0 && errno != ECONNRESET))
+        return n < 0 ? -errno : n;
+    error = up_relay_error(s);
+    if (error)
+        return failed(s);
+    if (n == 0)
+        atomic_store(&s->rr.eof, true);
+    return n < 0 ? -errno : 0;
+}
+
+ssize_t io_recvmsg(struct fs_state *s, int fd, struct msghdr *msg, int flags)
+{
+    int r = pass_gate(s, fd, flags);
+
+    if (r < 0)
+        return r;
+    switch (fs_kind(s)) {
+    case FS_BUSY: /* another thread's setsockopt is not back yet */
+        return -EBUSY;
+    case FS_FAILED:
+        return failed(s);
+    case FS_KERNEL:
+        if (flags & MSG_ERRQUEUE)
+            break;
+        return rr_recvmsg(fd, &s->rr, msg, flags);
+    default:
+        break;
+    }
+    return io_after_read(s, sy.recvmsg(fd, msg, flags));
+}
+
+ssize_t io_read(struct fs_state *s, int fd, void *buf, size_t n, int flags)
+{
+    struct iovec iov = {buf, n};
+    struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
+
+    return io_recvmsg(s, fd, &m, flags);
+}
+
+int io_may_write(struct fs_state *s, int fd, int flags, bool quiet)
+{
+    int r = pass_gate(s, fd, flags);
+
+    if (r < 0)
+        return r;
+    switch (fs_kind(s)) {
+    case FS_BUSY:
+        return -EBUSY;
+    case FS_FAILED:
+        return failed(s);
+    case FS_KERNEL: /* the kernel would take the bytes and lose them */
+        if (!atomic_load(&s->rr.shut_wr))
+            return 0;
+        if (!quiet)
+            (void)raise(SIGPIPE);
+        return -EPIPE;
+    default:
+        return 0;
+    }
+}
+
+int io_shutdown(struct fs_state *s, int fd, int how)
+{
+    int r = pass_gate(s, fd, MSG_DONTWAIT);
+
+    if (r < 0)
+        return -ENOTCONN; /* as on a socket whose connect is still under way */
+    if (fs_kind(s) == FS_BUSY)
+        return -EBUSY;
+    if (fs_kind(s) == FS_FAILED)
+        return -ENOTCONN;
+    if (how != SHUT_WR)
+        atomic_store(&s->rr.shut_rd, true);
+    if (fs_kind(s) == FS_KERNEL && how != SHUT_RD)
+        (void)rr_close_notify(fd, &s->rr, SHUTDOWN_WAIT_MS);
+    return sy.shutdown(fd, how) < 0 ? -errno : 0;
+}

@@ -1,0 +1,29 @@
+/* Reading and writing descriptors that are ours. */
+#ifndef HTLS_IO_H
+#define HTLS_IO_H
+
+#include <stdbool.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+
+#include "fdstate.h"
+
+/* True when calls pass through untouched after all: no TLS was asked for. Concludes a gate. */
+bool io_plain(struct fs_state *s);
+
+/* recvmsg(2) for a state that is not plain. Returns a count or -errno. */
+ssize_t io_recvmsg(struct fs_state *s, int fd, struct msghdr *msg, int flags);
+ssize_t io_read(struct fs_state *s, int fd, void *buf, size_t n, int flags);
+
+/* May the program write now? 0 = yes, make the real call; else -errno. EPIPE comes with SIGPIPE,
+ * unless `quiet`. */
+int io_may_write(struct fs_state *s, int fd, int flags, bool quiet);
+
+/* What an end of stream or ECONNRESET on a relay's end really was: the result to give, or -errno.
+ * For reads that go by other calls than recvmsg (splice). */
+ssize_t io_after_read(struct fs_state *s, ssize_t n);
+
+/* shutdown(2): close_notify goes before the end of our stream. Returns 0 or -errno. */
+int io_shutdown(struct fs_state *s, int fd, int how);
+
+#endif

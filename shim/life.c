@@ -1,0 +1,94 @@
+/* Follows descriptor numbers through close and dup. */
+#include "life.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <sys/stat.h>
+
+#include "fdstate.h"
+#include "lock.h"
+#include "swap.h"
+#include "sys.h"
+
+#define CLOSE_WAIT_MS 1000 /* for room for close_notify in a full send buffer */
+
+/* The last number is about to go. A connection that crossed a fork may have other holders: the end
+ * is then theirs to send. */
+static void say_goodbye(struct fs_state *s, int fd)
+{
+    if (fs_kind(s) == FS_KERNEL && !atomic_load(&s->shared) && !atomic_load(&s->rr.error))
+        (void)rr_close_notify(fd, &s->rr, CLOSE_WAIT_MS);
+}
+
+void li_closing(int fd)
+{
+    struct fs_state *s = fs_find(fd);
+    int saved_errno = errno;
+    struct lk_saved saved;
+
+    if (!s)
+        return;
+    if (s->numbers == 1)
+        say_goodbye(s, fd);
+    lk_take(&saved);
+    s = fs_find(fd);
+    if (s && fs_detach(fd)) {
+        if (s->shadow >= 0)
+            sy.close(s->shadow);
+        if (s->sock >= 0) /* also cancels a handshake that runs */
+            sy.close(s->sock);
+        fs_put(s);
+    }
+    lk_give(&saved);
+    errno = saved_errno;
+}
+
+/* Hidden descriptors in a range that the program closes die with it; their numbers must be
+ * forgotten. */
+static void forget_hidden(int fd, struct fs_state *s, void *arg)
+{
+    const unsigned *range = arg;
+
+    (void)fd;
+    if (s->shadow >= 0 && (unsigned)s->shadow >= range[0] && (unsigned)s->shadow <= range[1])
+        s->shadow = -1;
+    if (s->sock >= 0 && (unsigned)s->sock >= range[0] && (unsigned)s->sock <= range[1])
+        s->sock = -1;
+}
+
+void li_closing_range(unsigned first, unsigned last)
+{
+    unsigned top = FS_CHUNK * FS_CHUNKS - 1, range[2] = {first, last};
+    struct lk_saved saved;
+
+    for (unsigned fd = first; fd <= last && fd <= top;) {
+        if (!atomic_load(&fs_chunks[fd / FS_CHUNK])) {
+            fd = (fd / FS_CHUNK + 1) * FS_CHUNK;
+            continue;
+        }
+        li_closing((int)fd);
+        fd++;
+    }
+    lk_take(&saved);
+    fs_each(0, (int)top, forget_hidden, range);
+    lk_give(&saved);
+}
+
+void li_duplicated(int from, int to)
+{
+    struct fs_state *s = fs_find(from);
+    struct lk_saved saved;
+    struct stat st;
+
+    if (!s) {
+        if (!atomic_load_explicit(&sw_dups, memory_order_relaxed) && fstat(to, &st) == 0 &&
+            S_ISSOCK(st.st_mode))
+            atomic_store(&sw_dups, true);
+        return;
+    }
+    lk_take(&saved);
+    s = fs_find(from);
+    if (s)
+        (void)fs_attach(to, s);
+    lk_give(&saved);
+}

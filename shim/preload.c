@@ -1,0 +1,190 @@
+/* The interposed symbols that move data: each looks whether the number is ours, then hands on. */
+#include <errno.h>
+#include <sys/sendfile.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+#include <fcntl.h>
+
+#include "io.h"
+#include "next.h"
+#include "preload.h"
+
+/* --- reading ------------------------------------------------------------------------------------
+ */
+
+EXPORT ssize_t read(int fd, void *buf, size_t n)
+{
+    struct fs_state *s = fs_find(fd);
+
+    return !s || io_plain(s) ? NX(read)(fd, buf, n) : result(io_read(s, fd, buf, n, 0));
+}
+
+EXPORT ssize_t readv(int fd, const struct iovec *iov, int n)
+{
+    struct fs_state *s = fs_find(fd);
+    struct msghdr m = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = (size_t)n};
+
+    if (!s || io_plain(s) || n < 0)
+        return NX(readv)(fd, iov, n);
+    return result(io_recvmsg(s, fd, &m, 0));
+}
+
+EXPORT ssize_t recv(int fd, void *buf, size_t n, int flags)
+{
+    struct fs_state *s = fs_find(fd);
+
+    return !s || io_plain(s) ? NX(recv)(fd, buf, n, flags) : result(io_read(s, fd, buf, n, flags));
+}
+
+EXPORT ssize_t recvfrom(int fd, void *buf, size_t n, int flags, __SOCKADDR_ARG addr, socklen_t *len)
+{
+    struct fs_state *s = fs_find(fd);
+
+    if (!s || io_plain(s))
+        return NX(recvfrom)(fd, buf, n, flags, addr, len);
+    if (len)
+        *len = 0; /* TCP names no sender */
+    return result(io_read(s, fd, buf, n, flags));
+}
+
+EXPORT ssize_t recvmsg(int fd, struct msghdr *msg, int flags)
+{
+    struct fs_state *s = fs_find(fd);
+
+    return !s || io_plain(s) ? NX(recvmsg)(fd, msg, flags) : result(io_recvmsg(s, fd, msg, flags));
+}
+
+/* One message is a right answer to a question for several. */
+EXPORT int recvmmsg(int fd, struct mmsghdr *v, unsigned n, int flags, struct timespec *timeout)
+{
+    struct fs_state *s = fs_find(fd);
+    ssize_t k;
+
+    if (!s || io_plain(s) || n == 0)
+        return NX(recvmmsg)(fd, v, n, flags, timeout);
+    k = result(io_recvmsg(s, fd, &v->msg_hdr, flags & ~MSG_WAITFORONE));
+    if (k < 0)
+        return -1;
+    v->msg_len = (unsigned)k;
+    return 1;
+}
+
+/* What _FORTIFY_SOURCE makes of the three. Its own check is the caller's libc's: it aborts there.
+ */
+ssize_t __read_chk(int fd, void *buf, size_t n, size_t room);
+EXPORT ssize_t __read_chk(int fd, void *buf, size_t n, size_t room)
+{
+    struct fs_state *s = fs_find(fd);
+
+    if (!s || io_plain(s) || n > room)
+        return NX(__read_chk)(fd, buf, n, room);
+    return result(io_read(s, fd, buf, n, 0));
+}
+
+ssize_t __recv_chk(int fd, void *buf, size_t n, size_t room, int flags);
+EXPORT ssize_t __recv_chk(int fd, void *buf, size_t n, size_t room, int flags)
+{
+    struct fs_state *s = fs_find(fd);
+
+    if (!s || io_plain(s) || n > room)
+        return NX(__recv_chk)(fd, buf, n, room, flags);
+    return result(io_read(s, fd, buf, n, flags));
+}
+
+ssize_t __recvfrom_chk(int fd, void *buf, size_t n, size_t room, int flags, __SOCKADDR_ARG addr,
+                       socklen_t *len);
+EXPORT ssize_t __recvfrom_chk(int fd, void *buf, size_t n, size_t room, int flags,
+                              __SOCKADDR_ARG addr, socklen_t *len)
+{
+    struct fs_state *s = fs_find(fd);
+
+    if (!s || io_plain(s) || n > room)
+        return NX(__recvfrom_chk)(fd, buf, n, room, flags, addr, len);
+    if (len)
+        *len = 0;
+    return result(io_read(s, fd, buf, n, flags));
+}
+
+/* --- writing: the real call, where it is allowed now --------------------------------------------
+ */
+
+#define REFUSED_WRITE(fd, flags, quiet)                                                            \
+    ({                                                                                             \
+        struct fs_state *s_ = fs_find(fd);                                                         \
+        s_ && !io_plain(s_) && result(io_may_write(s_, fd, flags, quiet)) < 0;                     \
+    })
+
+EXPORT ssize_t write(int fd, const void *buf, size_t n)
+{
+    return REFUSED_WRITE(fd, 0, false) ? -1 : NX(write)(fd, buf, n);
+}
+
+EXPORT ssize_t writev(int fd, const struct iovec *iov, int n)
+{
+    return REFUSED_WRITE(fd, 0, false) ? -1 : NX(writev)(fd, iov, n);
+}
+
+EXPORT ssize_t send(int fd, const void *buf, size_t n, int flags)
+{
+    return REFUSED_WRITE(fd, flags, flags & MSG_NOSIGNAL) ? -1 : NX(send)(fd, buf, n, flags);
+}
+
+EXPORT ssize_t sendto(int fd, const void *buf, size_t n, int flags, __CONST_SOCKADDR_ARG addr,
+                      socklen_t len)
+{
+    struct fs_state *s = fs_find(fd);
+
+    if (REFUSED_WRITE(fd, flags, flags & MSG_NOSIGNAL))
+        return -1;
+    if (s &&
+        fs_kind(s) == FS_RELAY) /* TCP takes no notice of an address, AF_UNIX would refuse it */
+        return NX(sendto)(fd, buf, n, flags, NULL, 0);
+    return NX(sendto)(fd, buf, n, flags, addr, len);
+}
+
+EXPORT ssize_t sendmsg(int fd, const struct msghdr *msg, int flags)
+{
+    return REFUSED_WRITE(fd, flags, flags & MSG_NOSIGNAL) ? -1 : NX(sendmsg)(fd, msg, flags);
+}
+
+EXPORT int sendmmsg(int fd, struct mmsghdr *v, unsigned n, int flags)
+{
+    return REFUSED_WRITE(fd, flags, flags & MSG_NOSIGNAL) ? -1 : NX(sendmmsg)(fd, v, n, flags);
+}
+
+EXPORT ssize_t sendfile(int out, int in, off_t *at, size_t n)
+{
+    return REFUSED_WRITE(out, 0, false) ? -1 : NX(sendfile)(out, in, at, n);
+}
+
+EXPORT ssize_t sendfile64(int out, int in, off64_t *at, size_t n)
+{
+    return REFUSED_WRITE(out, 0, false) ? -1 : NX(sendfile64)(out, in, at, n);
+}
+
+/* Out of a kernel connection splice meets the records that are not data: one recvmsg with nothing
+ * to take clears the way, then it is tried again. */
+EXPORT ssize_t splice(int in, off64_t *at_in, int out, off64_t *at_out, size_t n, unsigned flags)
+{
+    struct fs_state *from = fs_find(in);
+    int wait = flags & SPLICE_F_NONBLOCK ? MSG_DONTWAIT : 0;
+    ssize_t k;
+    char peek;
+
+    if (REFUSED_WRITE(out, wait, false))
+        return -1;
+    if (!from || io_plain(from))
+        return NX(splice)(in, at_in, out, at_out, n, flags);
+    for (;;) {
+        k = io_read(from, in, &peek, 1,
+                    wait | MSG_PEEK); /* handles what is no data; waits for data */
+        if (k <= 0)
+            return result(k);
+        k = NX(splice)(in, at_in, out, at_out, n, flags);
+        if (k >= 0 || (errno != EINVAL && errno != EIO) || fs_kind(from) != FS_KERNEL)
+            return k;
+        if (io_read(from, in, &peek, 1, MSG_DONTWAIT | MSG_PEEK) > 0)
+            return k; /* data is at the head: the refusal was meant */
+    }
+}

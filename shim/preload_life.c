@@ -1,0 +1,140 @@
+/* The interposed symbols that make, end or question descriptors. */
+#include <fcntl.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "io.h"
+#include "life.h"
+#include "next.h"
+#include "preload.h"
+#include "sockopt.h"
+
+/* --- the end ------------------------------------------------------------------------------------
+ */
+
+EXPORT int close(int fd)
+{
+    if (fs_find(fd))
+        li_closing(fd);
+    return NX(close)(fd);
+}
+
+EXPORT int close_range(unsigned first, unsigned last, int flags)
+{
+    if (!(flags & (int)CLOSE_RANGE_CLOEXEC))
+        li_closing_range(first, last);
+    return NX(close_range)(first, last, flags);
+}
+
+EXPORT void closefrom(int first)
+{
+    li_closing_range(first < 0 ? 0 : (unsigned)first, UINT_MAX);
+    NX(closefrom)(first);
+}
+
+EXPORT int shutdown(int fd, int how)
+{
+    struct fs_state *s = fs_find(fd);
+
+    return !s || io_plain(s) ? NX(shutdown)(fd, how) : (int)result(io_shutdown(s, fd, how));
+}
+
+/* --- duplication --------------------------------------------------------------------------------
+ */
+
+EXPORT int dup(int fd)
+{
+    int to = NX(dup)(fd);
+
+    if (to >= 0)
+        li_duplicated(fd, to);
+    return to;
+}
+
+EXPORT int dup2(int from, int to)
+{
+    int r;
+
+    if (from != to && fs_find(to) && NX(fcntl)(from, F_GETFD) >= 0)
+        li_closing(to);
+    r = NX(dup2)(from, to);
+    if (r >= 0 && from != to)
+        li_duplicated(from, to);
+    return r;
+}
+
+EXPORT int dup3(int from, int to, int flags)
+{
+    int r;
+
+    if (from != to && fs_find(to) && NX(fcntl)(from, F_GETFD) >= 0)
+        li_closing(to);
+    r = NX(dup3)(from, to, flags);
+    if (r >= 0)
+        li_duplicated(from, to);
+    return r;
+}
+
+/* The argument is an int or a pointer, or absent: passed on as the word it is. */
+EXPORT int fcntl(int fd, int cmd, ...)
+{
+    va_list ap;
+    void *arg;
+    int r;
+
+    va_start(ap, cmd);
+    arg = va_arg(ap, void *);
+    va_end(ap);
+    r = NX(fcntl)(fd, cmd, arg);
+    if (r >= 0 && (cmd == F_DUPFD || cmd == F_DUPFD_CLOEXEC))
+        li_duplicated(fd, r);
+    return r;
+}
+
+EXPORT int fcntl64(int fd, int cmd, ...)
+{
+    va_list ap;
+    void *arg;
+    int r;
+
+    va_start(ap, cmd);
+    arg = va_arg(ap, void *);
+    va_end(ap);
+    r = NX(fcntl64)(fd, cmd, arg);
+    if (r >= 0 && (cmd == F_DUPFD || cmd == F_DUPFD_CLOEXEC))
+        li_duplicated(fd, r);
+    return r;
+}
+
+/* --- questions ----------------------------------------------------------------------------------
+ */
+
+EXPORT int setsockopt(int fd, int level, int name, const void *value, socklen_t len)
+{
+    return (int)result(so_set(fd, level, name, value, len));
+}
+
+EXPORT int getsockopt(int fd, int level, int name, void *value, socklen_t *len)
+{
+    return (int)result(so_get(fd, level, name, value, len));
+}
+
+/* A relay's end and a gate are AF_UNIX; the program asked about its TCP connection. */
+static int stand_in(int fd)
+{
+    struct fs_state *s = fs_find(fd);
+
+    return s && s->shadow >= 0 ? s->shadow : fd;
+}
+
+EXPORT int getpeername(int fd, __SOCKADDR_ARG addr, socklen_t *len)
+{
+    return NX(getpeername)(stand_in(fd), addr, len);
+}
+
+EXPORT int getsockname(int fd, __SOCKADDR_ARG addr, socklen_t *len)
+{
+    return NX(getsockname)(stand_in(fd), addr, len);
+}

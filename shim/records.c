@@ -1,0 +1,279 @@
+/* Reads records with their type, so that what is not data never reaches the program.
+ *
+ * The kernel stops before a record of another type and gives that alone on the next call; a plain
+ * read() there is EIO for ever (kernel-notes/04-records.md). So every read is a recvmsg with room
+ * for the type. */
+#include "records.h"
+
+#include <errno.h>
+#include <linux/tls.h>
+#include <poll.h>
+#include <string.h>
+
+#include "sys.h"
+
+#ifndef SOL_TLS
+#define SOL_TLS 282
+#endif
+
+enum { ALERT = 21, HANDSHAKE = 22, DATA = 23 };
+enum { CLOSE_NOTIFY = 0, USER_CANCELED = 90 };
+enum { LEVEL_WARNING = 1, LEVEL_FATAL = 2 };
+enum { NEW_SESSION_TICKET = 4, KEY_UPDATE = 24, HELLO_REQUEST = 0 };
+
+#define HEAD 8     /* bytes of a control record that anything is decided by */
+#define IOV_COPY 8 /* MSG_WAITALL is served over so many buffers, else a call may return short */
+
+void rr_init(struct rr_state *s, uint16_t version)
+{
+    memset(s, 0, sizeof(*s));
+    s->version = version;
+    atomic_init(&s->alert, -1);
+}
+
+const char *rr_text(int error)
+{
+    switch (error) {
+    case ECONNRESET:
+        return "the peer closed the connection without close_notify: data may be missing";
+    case EPROTO:
+        return "the peer ended the connection with an alert, or broke the protocol";
+    case EBADMSG:
+        return "a record does not authenticate: it was damaged or forged on the way";
+    case EKEYEXPIRED:
+        return "the peer changed its key and this version of htls cannot follow in the kernel; use "
+               "the relay for this peer (htlsd: path = relay)";
+    default:
+        return "";
+    }
+}
+
+static ssize_t stick(struct rr_state *s, int error)
+{
+    atomic_store(&s->error, error);
+    return -error;
+}
+
+/* The content type of what was received, DATA when the kernel names none. */
+static int type_of(struct msghdr *m)
+{
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c))
+        if (c->cmsg_level == SOL_TLS && c->cmsg_type == TLS_GET_RECORD_TYPE)
+            return *CMSG_DATA(c);
+    return -1;
+}
+
+union control {
+    struct cmsghdr align;
+    char bytes[CMSG_SPACE(1)];
+};
+
+static size_t gather(const struct msghdr *m, size_t n, uint8_t head[HEAD])
+{
+    size_t have = 0;
+
+    for (size_t i = 0; i < m->msg_iovlen && have < HEAD && have < n; i++) {
+        size_t step = m->msg_iov[i].iov_len;
+
+        step = step < n - have ? step : n - have;
+        step = step < HEAD - have ? step : HEAD - have;
+        memcpy(head + have, m->msg_iov[i].iov_base, step);
+        have += step;
+    }
+    return have;
+}
+
+/* Reads a control record to its end: the program's buffer may have been smaller than it. MSG_EOR
+ * marks the end. Completes head, throws the rest away. Returns 0 or -errno. */
+static int finish_control(int fd, uint8_t head[HEAD], size_t *have, int flags)
+{
+    for (;;) {
+        union control control;
+        uint8_t scratch[512];
+        struct iovec iov = {scratch, sizeof(scratch)};
+        struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control};
+        ssize_t n;
+
+        m.msg_controllen = sizeof(control.bytes);
+        n = sy.recvmsg(fd, &m, flags & MSG_DONTWAIT);
+        if (n < 0)
+            return -errno;
+        for (ssize_t i = 0; i < n && *have < HEAD; i++)
+            head[(*have)++] = scratch[i];
+        if (n == 0 || (m.msg_flags & MSG_EOR))
+            return 0;
+    }
+}
+
+static ssize_t on_alert(int fd, struct rr_state *s, const uint8_t *p, size_t n)
+{
+    if (n < 2)
+        return stick(s, EPROTO);
+    if (p[1] == CLOSE_NOTIFY) {
+        atomic_store(&s->eof, true);
+        (void)sy.shutdown(fd, SHUT_RD);
+        return 0;
+    }
+    if (p[1] == USER_CANCELED || (s->version == 0x0303 && p[0] != LEVEL_FATAL))
+        return 1; /* read on */
+    atomic_store(&s->alert, p[1]);
+    return stick(s, EPROTO);
+}
+
+/* A whole control record. Returns 1 to read on, 0 for the end, or -errno. */
+static ssize_t on_control(int fd, struct rr_state *s, int type, const uint8_t *head, size_t n)
+{
+    if (type == ALERT)
+        return on_alert(fd, s, head, n);
+    if (type != HANDSHAKE || n == 0)
+        return stick(s, EPROTO);
+    if (head[0] == NEW_SESSION_TICKET)
+        return 1; /* the place from which it will go to the daemon's session cache */
+    if (head[0] == HELLO_REQUEST && s->version == 0x0303)
+        return 1; /* RFC 5246 section 7.4.1.1: may be ignored */
+    return stick(s, head[0] == KEY_UPDATE ? EKEYEXPIRED : EPROTO);
+}
+
+/* One recvmsg. Returns > 0 with data, 0 at the end of the stream, -errno, or 1 with *again = true
+ * after a record that is not the program's. */
+static ssize_t once(int fd, struct rr_state *s, struct msghdr *msg, int flags, bool *again)
+{
+    union control control;
+    struct msghdr m = *msg;
+    uint8_t head[HEAD];
+    size_t have;
+    ssize_t n, r;
+    int type;
+
+    *again = false;
+    m.msg_control = &control;
+    m.msg_controllen = sizeof(control.bytes);
+    n = sy.recvmsg(fd, &m, flags);
+    if (n < 0)
+        return errno == EBADMSG || errno == EMSGSIZE ? stick(s, EBADMSG) : -errno;
+    type = type_of(&m);
+    msg->msg_flags = m.msg_flags & ~(MSG_EOR | MSG_CTRUNC);
+    msg->msg_namelen = m.msg_namelen;
+    if (type == DATA || (type < 0 && n > 0)) {
+        *again = n == 0; /* an empty record */
+        return n;
+    }
+    if (type < 0) /* FIN; what came before it was whole records */
+        return atomic_load(&s->shut_rd) || atomic_load(&s->eof) ? 0 : stick(s, ECONNRESET);
+    have = flags & MSG_PEEK ? 0 : gather(msg, (size_t)n, head);
+    if ((flags & MSG_PEEK) || !(m.msg_flags & MSG_EOR)) {
+        r = finish_control(fd, head, &have, flags);
+        if (r < 0)
+            return r;
+    }
+    r = on_control(fd, s, type, head, have);
+    *again = r == 1;
+    return r;
+}
+
+/* Moves a copy of the program's buffers past n bytes. Returns false when they are full. */
+static bool advance(struct msghdr *m, size_t n)
+{
+    while (m->msg_iovlen > 0 && n >= m->msg_iov->iov_len) {
+        n -= m->msg_iov->iov_len;
+        m->msg_iov++;
+        m->msg_iovlen--;
+    }
+    if (m->msg_iovlen == 0)
+        return false;
+    m->msg_iov->iov_base = (char *)m->msg_iov->iov_base + n;
+    m->msg_iov->iov_len -= n;
+    return true;
+}
+
+static size_t room(const struct msghdr *m)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < m->msg_iovlen; i++)
+        n += m->msg_iov[i].iov_len;
+    return n;
+}
+
+static ssize_t until_something(int fd, struct rr_state *s, struct msghdr *msg, int flags)
+{
+    bool again;
+    ssize_t n;
+
+    do {
+        int error = atomic_load(&s->error);
+
+        if (error)
+            return -error;
+        if (atomic_load(&s->eof))
+            return 0;
+        n = once(fd, s, msg, flags, &again);
+    } while (again);
+    return n;
+}
+
+ssize_t rr_recvmsg(int fd, struct rr_state *s, struct msghdr *msg, int flags)
+{
+    struct iovec copy[IOV_COPY];
+    struct msghdr m = *msg;
+    ssize_t n, total = 0;
+
+    if (flags & MSG_OOB) /* on a kTLS socket the kernel would make it an ordinary read */
+        return -EINVAL;
+    if (room(msg) == 0)
+        return 0;
+    if (!(flags & MSG_WAITALL) || (flags & MSG_PEEK) || msg->msg_iovlen > IOV_COPY) {
+        n = until_something(fd, s, &m, flags);
+        total = n;
+    } else {
+        /* The kernel's own MSG_WAITALL ends at a ticket: go on behind it. */
+        memcpy(copy, msg->msg_iov, msg->msg_iovlen * sizeof(*copy));
+        m.msg_iov = copy;
+        do {
+            n = until_something(fd, s, &m, flags);
+            if (n > 0)
+                total += n;
+        } while (n > 0 && advance(&m, (size_t)n));
+        if (total == 0)
+            total = n;
+    }
+    msg->msg_controllen = 0;
+    msg->msg_flags = m.msg_flags;
+    msg->msg_namelen = m.msg_namelen;
+    return total;
+}
+
+static int send_alert(int fd, uint8_t level, uint8_t description)
+{
+    uint8_t record[2] = {level, description};
+    struct iovec iov = {record, sizeof(record)};
+    union control control;
+    struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control};
+    struct cmsghdr *c = &control.align;
+
+    memset(&control, 0, sizeof(control));
+    m.msg_controllen = sizeof(control.bytes);
+    c->cmsg_level = SOL_TLS;
+    c->cmsg_type = TLS_SET_RECORD_TYPE;
+    c->cmsg_len = CMSG_LEN(1);
+    *CMSG_DATA(c) = ALERT;
+    return sy.sendmsg(fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
+}
+
+int rr_close_notify(int fd, struct rr_state *s, int wait_ms)
+{
+    int r;
+
+    if (atomic_exchange(&s->shut_wr, true))
+        return 0;
+    r = send_alert(fd, LEVEL_WARNING, CLOSE_NOTIFY);
+    if (r == -EAGAIN && wait_ms > 0) {
+        struct pollfd p = {.fd = fd, .events = POLLOUT};
+
+        (void)sy.poll(&p, 1, wait_ms);
+        r = send_alert(fd, LEVEL_WARNING, CLOSE_NOTIFY);
+    }
+    if (r == -EAGAIN)
+        atomic_store(&s->shut_wr, false);
+    return r;
+}

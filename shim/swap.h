@@ -1,0 +1,25 @@
+/* Putting another open file under the numbers of a connection, epoll sets included. */
+#ifndef HTLS_SWAP_H
+#define HTLS_SWAP_H
+
+#include "fdstate.h"
+
+#define SW_NUMBERS_MAX 64
+
+/* Set when this process has made an epoll set, or has duplicated a socket: only then are there sets
+ * and aliases to look for. */
+extern atomic_bool sw_epolls, sw_dups;
+
+/* All numbers of this process that name the same socket as fd, fd first. Returns how many (at most
+ * max). */
+int sw_aliases(int fd, int *list, int max);
+
+/* Where epoll sets watch these numbers. Returns how many were found (at most max). */
+unsigned sw_find_regs(const int *numbers, int n, struct fs_reg *regs, unsigned max);
+
+/* Puts `by` under each number (close-on-exec as it was) and moves the registrations over: out of
+ * the sets before, back in after, for a set keeps watching the old file else. `by` stays the
+ * caller's. Returns 0 or -errno. */
+int sw_replace(const int *numbers, int n, const struct fs_reg *regs, unsigned n_regs, int by);
+
+#endif
