@@ -29,7 +29,8 @@ CLI := $(wildcard shim/htls_cli.c shim/cli_*.c)
 # Only the library; only the preload shim; what both are made of is the rest of shim/.
 LIBRARY := $(wildcard shim/api*.c shim/sys_libc.c)
 PRELOAD := $(wildcard shim/preload*.c shim/next.c shim/upgrade.c shim/fdstate.c shim/gate.c \
-	shim/sockopt.c shim/swap.c shim/wait.c shim/io.c shim/life.c)
+	shim/sockopt.c shim/swap.c shim/wait.c shim/io.c shim/life.c \
+	shim/pending.c)
 BOTH := $(filter-out $(CLI) $(LIBRARY) $(PRELOAD),$(wildcard shim/*.c))
 
 TESTS := $(wildcard tests/unit/*.c)

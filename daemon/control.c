@@ -56,6 +56,7 @@ struct control {
     struct census census;
     struct lp_loop *lp;
     int listener, signals, key_log;
+    int held; /* a client for whom its worker has no room yet, -1 = none */
     bool own_path, ending, failed;
     struct lp_op accept, accept_pause, signal;
     unsigned n;
@@ -84,6 +85,7 @@ static void __attribute__((noreturn)) be_worker(struct control *ct, unsigned ind
     lp_forget(ct->lp);
     close(ct->listener);
     close(ct->signals);
+    fd_close(&ct->held);
     for (unsigned i = 0; i < ct->n; i++)
         fd_close(&ct->slots[i].fd);
     ce_free(&ct->census);
@@ -267,33 +269,70 @@ static struct slot *least_busy(struct control *ct)
     return best;
 }
 
-static void hand_over(struct control *ct, int fd)
+/* Gives a client to a worker, or turns it away. Returns 0 with fd used up, or -EAGAIN with fd kept
+ * when the worker's queue is full: *busy is the one to wait for. */
+static int hand_over(struct control *ct, int fd, struct slot **busy)
 {
+    struct slot *s = least_busy(ct);
     struct ucred cred;
     socklen_t n = sizeof(cred);
-    struct slot *s = least_busy(ct);
     struct in_peer who;
+    int r = 0;
 
-    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &n) < 0)
-        return;
-    if (cred.uid != 0 && ce_uid(&ct->census, cred.uid) >= ct->o->peers_per_uid) {
-        lg_warning("uid %u has %u connections to htlsd: one more refused (limits: peers-per-uid)",
-                   cred.uid, ct->o->peers_per_uid);
-        turn_away(fd, "too many connections to htlsd by this user (limits: peers-per-uid)");
-        return;
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &n) < 0) {
+        close(fd);
+        return 0;
     }
     who = (struct in_peer){.uid = cred.uid,
                            .gid = cred.gid,
                            .pid = cred.pid,
                            .insecure = op_insecure_allowed(ct->o, cred.uid)};
-    if (!s || ce_enter(&ct->census, s->index, cred.uid) < 0) {
+    if (cred.uid != 0 && ce_uid(&ct->census, cred.uid) >= ct->o->peers_per_uid) {
+        lg_warning("uid %u has %u connections to htlsd: one more refused (limits: peers-per-uid)",
+                   cred.uid, ct->o->peers_per_uid);
+        turn_away(fd, "too many connections to htlsd by this user (limits: peers-per-uid)");
+    } else if (!s || ce_enter(&ct->census, s->index, cred.uid) < 0) {
         turn_away(fd, "htlsd has no worker free; try again");
-        return;
+    } else {
+        r = fm_send(s->fd, &who, sizeof(who), &fd, 1, MSG_DONTWAIT);
+        if (r < 0)
+            ce_leave(&ct->census, s->index, cred.uid);
+        if (r == -EAGAIN) {
+            *busy = s;
+            return r;
+        }
+        if (r < 0)
+            turn_away(fd, "htlsd is overloaded; try again");
     }
-    if (fm_send(s->fd, &who, sizeof(who), &fd, 1, MSG_DONTWAIT) < 0) {
-        ce_leave(&ct->census, s->index, cred.uid);
-        turn_away(fd, "htlsd is overloaded; try again");
+    close(fd);
+    return 0;
+}
+
+/* One client more, or the one that is held. False when accepting must pause: an operation is
+ * pending then. */
+static bool serve_one(struct control *ct)
+{
+    struct slot *busy;
+    int fd = fd_steal(&ct->held);
+
+    if (fd < 0)
+        fd = accept4(ct->listener, NULL, NULL, SOCK_CLOEXEC);
+    if (fd >= 0) {
+        if (hand_over(ct, fd, &busy) == 0)
+            return true;
+        ct->held = fd; /* whoever comes after waits in the backlog */
+        lp_poll(ct->lp, &ct->accept, busy->fd, POLLOUT);
+        return false;
     }
+    if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
+        lg_warning("accept: %s; pausing", strerror(errno));
+        lp_timer(ct->lp, &ct->accept_pause, 100);
+        return false;
+    }
+    if (errno != EAGAIN)
+        return true;
+    lp_poll(ct->lp, &ct->accept, ct->listener, POLLIN);
+    return false;
 }
 
 static void on_accept(struct lp_op *op, int result)
@@ -301,21 +340,9 @@ static void on_accept(struct lp_op *op, int result)
     struct control *ct = LP_OWNER(op, struct control, accept);
 
     (void)result;
-    for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
-        _cleanup_fd_ int fd = accept4(ct->listener, NULL, NULL, SOCK_CLOEXEC);
-
-        if (fd >= 0) {
-            hand_over(ct, fd);
-            continue;
-        }
-        if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
-            lg_warning("accept: %s; pausing", strerror(errno));
-            lp_timer(ct->lp, &ct->accept_pause, 100);
+    for (int i = 0; i < ACCEPTS_PER_TURN; i++)
+        if (!serve_one(ct))
             return;
-        }
-        if (errno == EAGAIN)
-            break;
-    }
     lp_poll(ct->lp, &ct->accept, ct->listener, POLLIN);
 }
 
@@ -463,9 +490,10 @@ static int serve(struct control *ct)
 
 int ct_run(const struct options *o, const struct pr_caps *caps)
 {
-    struct control ct = {.o = o, .caps = caps, .listener = -1, .signals = -1, .key_log = -1};
+    struct control ct = {.o = o, .caps = caps, .listener = -1, .signals = -1};
     int r;
 
+    ct.key_log = ct.held = -1;
     ct.n = count_workers(o);
     ct.listener = ls_open(o, &ct.own_path);
     r = ct.listener < 0 ? ct.listener : prepare(&ct);
@@ -482,6 +510,7 @@ int ct_run(const struct options *o, const struct pr_caps *caps)
     fd_close(&ct.listener);
     fd_close(&ct.signals);
     fd_close(&ct.key_log);
+    fd_close(&ct.held);
     lp_close(ct.lp);
     ce_free(&ct.census);
     free(ct.slots);

@@ -322,6 +322,8 @@ static int take_one(int sock, uint8_t *buf, struct cl_result *r, struct facts *f
     struct w_msg m;
 
     len = fm_recv(sock, buf, W_MESSAGE_MAX, fds, &nfds, MSG_DONTWAIT);
+    if (len == -ECONNRESET) /* the daemon closed with our request unread; its reason lies behind this */
+        len = fm_recv(sock, buf, W_MESSAGE_MAX, fds, &nfds, MSG_DONTWAIT);
     if (len == -EAGAIN)
         return -EAGAIN;
     if (len <= 0)

@@ -7,6 +7,7 @@
 
 #include "fdstate.h"
 #include "lock.h"
+#include "pending.h"
 #include "swap.h"
 #include "sys.h"
 
@@ -33,6 +34,8 @@ void li_closing(int fd)
     lk_take(&saved);
     s = fs_find(fd);
     if (s && fs_detach(fd)) {
+        if (fs_kind(s) == FS_GATE)
+            pd_remove(s);
         if (s->shadow >= 0)
             sy.close(s->shadow);
         if (s->sock >= 0) /* also cancels a handshake that runs */

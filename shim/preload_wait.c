@@ -70,14 +70,18 @@ EXPORT int pselect(int n, fd_set *in, fd_set *out, fd_set *bad, const struct tim
 
 EXPORT int epoll_create(int size)
 {
-    atomic_store_explicit(&sw_epolls, true, memory_order_relaxed);
-    return NX(epoll_create)(size);
+    int epfd = NX(epoll_create)(size);
+
+    sw_new_set(epfd);
+    return epfd;
 }
 
 EXPORT int epoll_create1(int flags)
 {
-    atomic_store_explicit(&sw_epolls, true, memory_order_relaxed);
-    return NX(epoll_create1)(flags);
+    int epfd = NX(epoll_create1)(flags);
+
+    sw_new_set(epfd);
+    return epfd;
 }
 
 EXPORT int epoll_ctl(int epfd, int op, int fd, struct epoll_event *event)

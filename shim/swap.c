@@ -8,11 +8,49 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "next.h"
 #include "sys.h"
 
-atomic_bool sw_epolls, sw_dups;
+atomic_bool sw_dups;
+
+#define SETS_MAX 64
+
+/* Numbers that were given to epoll sets; some may name something else by now. Under no lock: a slot
+ * is claimed once and only ever looked at. */
+static atomic_int sets[SETS_MAX]; /* number + 1, 0 = free */
+static atomic_bool sets_full;
+
+static bool is_set(int fd)
+{
+    char path[64], target[64];
+    ssize_t k;
+
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    k = readlink(path, target, sizeof(target) - 1);
+    if (k < 0)
+        return false;
+    target[k] = '\0';
+    return strcmp(target, "anon_inode:[eventpoll]") == 0;
+}
+
+void sw_new_set(int epfd)
+{
+    for (int round = 0; epfd >= 0 && round < 2; round++) {
+        for (int i = 0; i < SETS_MAX; i++) {
+            int was = 0;
+
+            if (atomic_load(&sets[i]) == epfd + 1 ||
+                atomic_compare_exchange_strong(&sets[i], &was, epfd + 1))
+                return;
+        }
+        for (int i = 0; i < SETS_MAX; i++) /* full: numbers that name no set any more make room */
+            if (!is_set(atomic_load(&sets[i]) - 1))
+                atomic_store(&sets[i], 0);
+    }
+    atomic_store(&sets_full, epfd >= 0);
+}
 
 int sw_aliases(int fd, int *list, int max)
 {
@@ -72,28 +110,34 @@ static unsigned read_set(int epfd, const int *numbers, int n, struct fs_reg *reg
     return found;
 }
 
-unsigned sw_find_regs(const int *numbers, int n, struct fs_reg *regs, unsigned max)
+/* More sets than we keep count of: every descriptor is looked at. */
+static unsigned read_all_sets(const int *numbers, int n, struct fs_reg *regs, unsigned max)
 {
-    struct dirent *e;
     unsigned found = 0;
-    DIR *dir;
+    struct dirent *e;
+    DIR *dir = opendir("/proc/self/fd");
 
-    if (!atomic_load(&sw_epolls))
-        return 0;
-    dir = opendir("/proc/self/fd");
     if (!dir)
         return 0;
-    while (found < max && (e = readdir(dir))) {
-        char target[64];
-        ssize_t k = readlinkat(dirfd(dir), e->d_name, target, sizeof(target) - 1);
-
-        if (k < 0)
-            continue;
-        target[k] = '\0';
-        if (strcmp(target, "anon_inode:[eventpoll]") == 0)
+    while (found < max && (e = readdir(dir)))
+        if (e->d_name[0] != '.' && is_set(atoi(e->d_name)))
             found += read_set(atoi(e->d_name), numbers, n, regs + found, max - found);
-    }
     closedir(dir);
+    return found;
+}
+
+unsigned sw_find_regs(const int *numbers, int n, struct fs_reg *regs, unsigned max)
+{
+    unsigned found = 0;
+
+    if (atomic_load(&sets_full))
+        return read_all_sets(numbers, n, regs, max);
+    for (int i = 0; i < SETS_MAX && found < max; i++) {
+        int epfd = atomic_load(&sets[i]) - 1;
+
+        if (epfd >= 0 && is_set(epfd))
+            found += read_set(epfd, numbers, n, regs + found, max - found);
+    }
     return found;
 }
 

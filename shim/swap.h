@@ -6,9 +6,11 @@
 
 #define SW_NUMBERS_MAX 64
 
-/* Set when this process has made an epoll set, or has duplicated a socket: only then are there sets
- * and aliases to look for. */
-extern atomic_bool sw_epolls, sw_dups;
+/* Set when this process has duplicated a socket: only then are there aliases to look for. */
+extern atomic_bool sw_dups;
+
+/* A new epoll set has this number (negative: ignored). Sets that came over exec are not known. */
+void sw_new_set(int epfd);
 
 /* All numbers of this process that name the same socket as fd, fd first. Returns how many (at most
  * max). */

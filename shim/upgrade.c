@@ -12,6 +12,7 @@
 #include "env.h"
 #include "gate.h"
 #include "lock.h"
+#include "pending.h"
 #include "swap.h"
 #include "sys.h"
 #include "target.h"
@@ -221,10 +222,12 @@ static int upgrade_later(struct fs_state *s, int fd)
     lk_take(&saved);
     if (r == 0)
         r = put_gate(s, fd, near);
-    if (r == 0)
+    if (r == 0) {
         fs_set_kind(s, FS_GATE);
-    else
+        pd_add(s);
+    } else {
         up_poison(s, fd, -r);
+    }
     lk_give(&saved);
     if (near >= 0) {
         sy.close(near);
@@ -264,6 +267,7 @@ static bool settle_locked(struct fs_state *s)
         return false;
     if (r == -EAGAIN)
         r = cl_failed(&s->facts, W_CODE_TIMEOUT, ETIMEDOUT, "htlsd did not answer in time");
+    pd_remove(s);
     if (r == 0 && result.fd >= 0) {
         r = take_back(s, result.fd);
         sy.close(result.fd);
@@ -323,7 +327,7 @@ unsigned up_settle_all(struct fs_reg *moved, unsigned max, unsigned *n_moved)
     struct lk_saved saved;
 
     lk_take(&saved);
-    fs_each(0, FS_CHUNK * FS_CHUNKS - 1, settle_one, &m);
+    pd_each_ready(settle_one, &m);
     lk_give(&saved);
     if (n_moved)
         *n_moved = m.n;
