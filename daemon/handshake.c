@@ -12,11 +12,11 @@
 #include <openssl/x509v3.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include "../proto/secret.h"
+#include "keylog.h"
+#include "posths.h"
 #include "record.h"
 #include "sockbio.h"
 #include "tlserr.h"
@@ -36,71 +36,18 @@ struct hs {
     struct te_alerts alerts;
     char name[W_NAME_MAX + 1];
     uint64_t seq[2]; /* [0] read, [1] write: sequence number of the next record */
-    uint8_t client_secret[KS_SECRET_MAX], server_secret[KS_SECRET_MAX]; /* TLS 1.3 */
-    size_t client_len, server_len;
-    uint8_t master[KS_SECRET_MAX]; /* TLS 1.2 */
-    size_t master_len;
+    struct kl_secrets secrets;
 };
 
-/* --- what OpenSSL tells us ----------------------------------------------------------------------
- */
-
-static int hex_value(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
-/* Reads the last word of a key log line, hexadecimal. Returns its bytes, 0 when it is none. */
-static size_t secret_of(const char *line, uint8_t out[KS_SECRET_MAX])
-{
-    const char *p = strrchr(line, ' ');
-    size_t n = 0;
-
-    if (!p)
-        return 0;
-    for (p++; p[0] && p[1] && n < KS_SECRET_MAX; p += 2) {
-        int hi = hex_value(p[0]), lo = hex_value(p[1]);
-
-        if (hi < 0 || lo < 0)
-            return 0;
-        out[n++] = (uint8_t)(hi << 4 | lo);
-    }
-    return *p ? 0 : n;
-}
-
-static bool labelled(const char *line, const char *label)
-{
-    size_t n = strlen(label);
-
-    return strncmp(line, label, n) == 0 && line[n] == ' ';
-}
-
-static void log_keys(int fd, const char *line)
-{
-    char out[512];
-    int n = snprintf(out, sizeof(out), "%s\n", line);
-
-    if (n > 0 && (size_t)n < sizeof(out))
-        (void)!write(fd, out, (size_t)n); /* one write: O_APPEND keeps lines whole */
-    secret_wipe(out, sizeof(out));
-}
+/* --- what OpenSSL tells us ----------------------------------------------------------- */
 
 static void on_key_log(const SSL *ssl, const char *line)
 {
     struct hs *h = SSL_get_app_data(ssl);
 
-    if (labelled(line, "CLIENT_TRAFFIC_SECRET_0"))
-        h->client_len = secret_of(line, h->client_secret);
-    else if (labelled(line, "SERVER_TRAFFIC_SECRET_0"))
-        h->server_len = secret_of(line, h->server_secret);
-    else if (labelled(line, "CLIENT_RANDOM"))
-        h->master_len = secret_of(line, h->master);
+    kl_take(&h->secrets, line);
     if (h->ctx->key_log_fd >= 0)
-        log_keys(h->ctx->key_log_fd, line);
+        kl_write(h->ctx->key_log_fd, line);
 }
 
 /* Counts records, never assumes them: a server may send any number of tickets, and the read side's
@@ -136,8 +83,7 @@ static void on_info(const SSL *ssl, int where, int value)
         h->alerts.sent = value & 0xff;
 }
 
-/* --- preparation --------------------------------------------------------------------------------
- */
+/* --- preparation --------------------------------------------------------------------- */
 
 int hs_ctx_new(struct hs_ctx **out, int key_log_fd)
 {
@@ -190,7 +136,7 @@ static size_t suite_list(const struct hs_setup *s, uint16_t version, char *out, 
 
 static int set_suites(struct hs *h, const struct hs_setup *s, struct failure *f)
 {
-    char list12[1024], list13[512];
+    char list12[1024], list13[1024]; /* HS_SUITES_MAX of the longest names */
     size_t n12 = suite_list(s, KS_TLS12, list12, sizeof(list12));
     size_t n13 = suite_list(s, KS_TLS13, list13, sizeof(list13));
     uint16_t min = s->version_min, max = s->version_max;
@@ -317,8 +263,7 @@ void hs_free(struct hs *h)
     free(h);
 }
 
-/* --- the handshake ------------------------------------------------------------------------------
- */
+/* --- the handshake ------------------------------------------------------------------- */
 
 enum hs_want hs_step(struct hs *h, struct failure *f)
 {
@@ -339,7 +284,18 @@ enum hs_want hs_step(struct hs *h, struct failure *f)
     return HS_FAILED;
 }
 
-/* True when the record at the head of the queue, whole, opens to a NewSessionTicket. */
+/* True for a record that holds whole tickets and nothing else. One that ends in the middle of a
+ * message belongs to whoever reads the records behind it, and a KeyUpdate is no business of the SSL
+ * object, which would change its keys without us. */
+static bool only_tickets(const uint8_t *plain, size_t n)
+{
+    struct ph_stream s = {.have = 0};
+    enum ph_event event;
+
+    return ph_feed(&s, KS_TLS13, plain, n, &event) == 0 && event == PH_NOTHING && s.have == 0;
+}
+
+/* True when the record at the head of the queue, whole, opens to session tickets. */
 static bool ticket_waits(struct hs *h, const struct ks_dir *rx)
 {
     uint8_t record[RC_HEADER + RC_BODY_MAX];
@@ -358,7 +314,7 @@ static bool ticket_waits(struct hs *h, const struct ks_dir *rx)
     if (rc_new(&c, rx, 0) < 0)
         return false;
     yes = rc_open(c, record, (size_t)len, &type, &plain, &n) == 0 && type == RC_HANDSHAKE &&
-          n > 0 && plain[0] == SSL3_MT_NEWSESSION_TICKET;
+          only_tickets(plain, n);
     rc_free(c);
     secret_wipe(record, sizeof(record)); /* may be the program's data, opened on trial */
     return yes;
@@ -399,7 +355,7 @@ static int keys12(struct hs *h, const struct ks_suite *suite, struct ks_dir *rx,
 
     SSL_get_client_random(h->ssl, client_random, sizeof(client_random));
     SSL_get_server_random(h->ssl, server_random, sizeof(server_random));
-    r = ks_tls12(tx, rx, suite, h->master, client_random, server_random);
+    r = ks_tls12(tx, rx, suite, h->secrets.master, client_random, server_random);
     if (r < 0)
         return r;
     /* OpenSSL began its explicit nonces at a random number and counts up; so do we, behind it. */
@@ -421,11 +377,11 @@ int hs_keys(struct hs *h, struct ks_dir *rx, struct ks_dir *tx, struct failure *
         return fl_set(f, W_CODE_NO_COMMON_SUITE, EPROTO,
                       "the peer chose a suite htls does not know");
     if (suite->version == KS_TLS12) {
-        r = h->master_len == KS_SECRET_MAX ? keys12(h, suite, rx, tx) : -ENOTRECOVERABLE;
+        r = h->secrets.master_len == KS_SECRET_MAX ? keys12(h, suite, rx, tx) : -ENOTRECOVERABLE;
     } else {
-        r = ks_tls13(rx, suite, h->server_secret, h->server_len);
+        r = ks_tls13(rx, suite, h->secrets.server, h->secrets.server_len);
         if (r == 0)
-            r = ks_tls13(tx, suite, h->client_secret, h->client_len);
+            r = ks_tls13(tx, suite, h->secrets.client, h->secrets.client_len);
     }
     if (r < 0)
         return fl_set(f, W_CODE_INTERNAL_ERROR, EPROTO, "the keys could not be derived");

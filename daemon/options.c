@@ -28,7 +28,7 @@ static const struct {
     [F_VERSION] = {"version", NULL, "print the version, then exit"},
 };
 
-/* --- help --------------------------------------------------------------------------------------*/
+/* --- help ---------------------------------------------------------------------------- */
 
 static void help_line(FILE *f, const char *name, const char *value, bool optional, const char *help,
                       const char *fallback)
@@ -77,7 +77,7 @@ static void print_help(FILE *f)
                "htls.conf(5). The command line wins. Trust stores stand in the file only.\n");
 }
 
-/* --- argv --------------------------------------------------------------------------------------*/
+/* --- argv ---------------------------------------------------------------------------- */
 
 /* getopt's view of the tables: val is the row's index, behind it those of the flags. */
 static void long_options(struct option out[ROWS_MAX])
@@ -188,7 +188,7 @@ static int walk(struct options *o, int argc, char **argv, bool want_flags)
     return 0;
 }
 
-/* --- all together ------------------------------------------------------------------------------*/
+/* --- all together -------------------------------------------------------------------- */
 
 static int read_config(struct options *o)
 {

@@ -71,7 +71,7 @@ void op_say(const char *where, int line, const char *format, ...)
         fprintf(stderr, "htlsd: %s: %s\n", where, text);
 }
 
-/* --- one setter and one getter per kind ------------------------------------------------------- */
+/* --- one setter and one getter per kind ---------------------------------------------- */
 
 /* Digits of the base and nothing before them. *end is what follows. */
 static int read_number(const char *text, int base, unsigned long *out, const char **end)

@@ -63,8 +63,7 @@ static void close_peer(struct peer *p)
     lp_timer(p->w->lp, &p->reap, 0); /* freed from the loop, never under a caller's feet */
 }
 
-/* --- answers ------------------------------------------------------------------------------------
- */
+/* --- answers ------------------------------------------------------------------------- */
 
 /* Sends what was built in w->out. A client that does not read its answers loses its connection. */
 static void answer(struct peer *p, struct w_buf *b, const int *fds, unsigned nfds)
@@ -135,8 +134,7 @@ static void refuse_and_close(struct peer *p, uint32_t id, int err, const char *t
     close_peer(p);
 }
 
-/* --- what a connection tells us -----------------------------------------------------------------
- */
+/* --- what a connection tells us ------------------------------------------------------ */
 
 static void on_up(void *owner, const struct cn_result *r)
 {
@@ -180,8 +178,7 @@ static void on_relay_ended(void *owner, const struct failure *f)
         answer_error(p, p->conn_id, f);
 }
 
-/* --- messages -----------------------------------------------------------------------------------
- */
+/* --- messages ------------------------------------------------------------------------ */
 
 static void on_hello(struct peer *p, const struct w_msg *m, int fds[FM_FDS_MAX])
 {

@@ -50,8 +50,7 @@ static void network_failed(struct relay *r, int err)
             reset ? "the peer reset the connection" : strerror(err));
 }
 
-/* --- up -----------------------------------------------------------------------------------------
- */
+/* --- up ------------------------------------------------------------------------------ */
 
 static void up_end(struct relay *r)
 {
@@ -110,8 +109,7 @@ void rl_up(struct relay *r)
         ;
 }
 
-/* --- down ---------------------------------------------------------------------------------------
- */
+/* --- down ---------------------------------------------------------------------------- */
 
 static void on_alert(struct relay *r, const uint8_t *p, size_t n)
 {
@@ -240,7 +238,9 @@ static bool down_batch(struct relay *r)
     plain = open_batch(r, had + (size_t)n);
     st_add(&s->stats->relay_rx, plain);
     k = rs_pass(&r->to_local, r->local, s->in, plain);
-    if (k < 0) { /* the program takes nothing more; what it wrote before still goes out */
+    if (k == -ENOMEM) { /* a part of it is lost: that must not look like the program's end */
+        rl_fail(r, W_CODE_INTERNAL_ERROR, ENOMEM, INTERNAL_ERROR, "no memory for data");
+    } else if (k < 0) { /* the program takes nothing more; what it wrote before still goes out */
         r->local_gone = r->down_eof = true;
         rs_free(&r->to_local);
     }

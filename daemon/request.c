@@ -52,6 +52,16 @@ static int read_alpn(struct request *q, const struct w_msg *m, struct failure *f
     return 0;
 }
 
+/* True when the kernel takes a suite that this request would offer. */
+static bool kernel_has_suite(const struct hs_setup *s, const struct pr_caps *caps)
+{
+    for (size_t i = 0; i < s->n_suites; i++)
+        if (s->suites[i]->version >= s->version_min && s->suites[i]->version <= s->version_max &&
+            pr_takes(caps, s->suites[i]))
+            return true;
+    return false;
+}
+
 /* Suites that the kernel takes come first; a peer that picks another one is relayed. A client that
  * insists on the kernel offers no other. */
 static void kernel_suites_first(struct request *q, const struct pr_caps *caps)
@@ -98,6 +108,8 @@ static int make_plan(struct request *q, const struct options *o, const struct pr
         return rq_no_kernel(q, "this kernel's TLS takes no cipher (modprobe gcm ctr)", f);
     if (!q->reads_records && q->path == W_PATH_AUTO && q->setup.version_max >= KS_TLS13)
         return rq_no_kernel(q, "the client does not read record types, TLS 1.3 needs that", f);
+    if (!kernel_has_suite(&q->setup, caps))
+        return rq_no_kernel(q, "this kernel's TLS takes none of the suites that were asked for", f);
     kernel_suites_first(q, caps);
     return 0;
 }

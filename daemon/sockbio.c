@@ -17,10 +17,8 @@ static uint32_t min_u32(uint32_t a, uint32_t b)
 /* Accounts for n bytes that were read at the present place of the record stream. */
 static void read_on(struct sb_state *s, const uint8_t *p, uint32_t n)
 {
-    while (s->first_have < sizeof(s->first) && s->first_have < n && !s->any_in) {
-        s->first[s->first_have] = p[s->first_have];
-        s->first_have++;
-    }
+    for (uint32_t i = 0; i < n && s->first_have < sizeof(s->first); i++)
+        s->first[s->first_have++] = p[i];
     if (s->in_have == 0 && s->hold)
         s->allow--;
     if (s->in_have < 5) {

@@ -49,8 +49,7 @@ EXPORT void htls_free(struct htls *h)
     free(h);
 }
 
-/* --- settings -----------------------------------------------------------------------------------
- */
+/* --- settings ------------------------------------------------------------------------ */
 
 static int set_string(char **out, const char *value)
 {
@@ -138,8 +137,7 @@ EXPORT int htls_set_path(struct htls *h, int path)
     return 0;
 }
 
-/* --- the handshake ------------------------------------------------------------------------------
- */
+/* --- the handshake ------------------------------------------------------------------- */
 
 static int load_ca_file(struct htls *h)
 {
@@ -275,8 +273,7 @@ EXPORT int htls_connect(struct htls *h, int fd, const char *name, int timeout_ms
     return conclude(h, r, &result);
 }
 
-/* --- data ---------------------------------------------------------------------------------------
- */
+/* --- data ---------------------------------------------------------------------------- */
 
 EXPORT int htls_fd(const struct htls *h)
 {

@@ -42,8 +42,7 @@ int cl_failed(struct facts *f, unsigned code, int err, const char *format, ...)
     return -err;
 }
 
-/* --- ALPN ---------------------------------------------------------------------------------------
- */
+/* --- ALPN ---------------------------------------------------------------------------- */
 
 /* Cuts the next name off a comma-separated list. Returns its length, 0 at the end. */
 static size_t next_name(const char **list, const char **name)
@@ -82,8 +81,7 @@ static void put_alpn(struct w_buf *b, const char *list)
     }
 }
 
-/* --- reaching the daemon ------------------------------------------------------------------------
- */
+/* --- reaching the daemon ------------------------------------------------------------- */
 
 static int no_daemon(struct facts *f, const char *path, int err)
 {
@@ -147,8 +145,7 @@ static int wait_for(int sock, short events, uint64_t deadline)
     }
 }
 
-/* --- the request --------------------------------------------------------------------------------
- */
+/* --- the request --------------------------------------------------------------------- */
 
 static int send_message(int sock, struct w_buf *b, const int *fds, unsigned nfds, uint64_t deadline)
 {
@@ -274,8 +271,7 @@ int cl_start(const char *path, const struct cl_params *p, int fd, int gate, uint
     return 0;
 }
 
-/* --- the answer ---------------------------------------------------------------------------------
- */
+/* --- the answer ---------------------------------------------------------------------- */
 
 static int on_result(const struct w_msg *m, int fd, struct cl_result *r, struct facts *f)
 {
@@ -322,7 +318,8 @@ static int take_one(int sock, uint8_t *buf, struct cl_result *r, struct facts *f
     struct w_msg m;
 
     len = fm_recv(sock, buf, W_MESSAGE_MAX, fds, &nfds, MSG_DONTWAIT);
-    if (len == -ECONNRESET) /* the daemon closed with our request unread; its reason lies behind this */
+    if (len ==
+        -ECONNRESET) /* the daemon closed with our request unread; its reason lies behind this */
         len = fm_recv(sock, buf, W_MESSAGE_MAX, fds, &nfds, MSG_DONTWAIT);
     if (len == -EAGAIN)
         return -EAGAIN;

@@ -43,7 +43,7 @@ enum htls_path {
     HTLS_PATH_RELAY = 2   /* the relay, always */
 };
 
-/* --- before the handshake ------------------------------------------------------------------- */
+/* --- before the handshake ------------------------------------------------------------ */
 
 /* Makes an object with the defaults. Returns NULL when there is no memory. Free with htls_free().
  */
@@ -90,7 +90,7 @@ int htls_set_verify(struct htls *h, int on);
 /* enum htls_path. -EINVAL: another number. */
 int htls_set_path(struct htls *h, int path);
 
-/* --- the handshake --------------------------------------------------------------------------- */
+/* --- the handshake ------------------------------------------------------------------- */
 
 /* Does a TLS client handshake on `fd`, a connected TCP socket of any address family on which
  * nothing has been sent or received yet, and waits for its end; `fd` may be blocking or not and
@@ -125,7 +125,7 @@ int htls_pollfd(const struct htls *h);
  * descriptor in an epoll set must be added again. */
 int htls_finish(struct htls *h);
 
-/* --- data ------------------------------------------------------------------------------------ */
+/* --- data ---------------------------------------------------------------------------- */
 
 /* The program's descriptor, or -EBADF before the handshake. */
 int htls_fd(const struct htls *h);
@@ -157,7 +157,7 @@ int htls_shutdown(struct htls *h);
  * anyway. */
 int htls_close(struct htls *h);
 
-/* --- facts, valid until htls_free() ---------------------------------------------------------- */
+/* --- facts, valid until htls_free() -------------------------------------------------- */
 
 const char *htls_version(const struct htls *h); /* "TLSv1.3", "" before TLS is up */
 const char *htls_cipher(const struct htls *h);  /* IANA name, "TLS_AES_128_GCM_SHA256" */

@@ -1,4 +1,5 @@
-/* The set of upgrades that run: one epoll descriptor, made at the first of them, hidden, close-on-exec. */
+/* The set of upgrades that run: one epoll descriptor, made at the first of them, hidden,
+ * close-on-exec. */
 #include "pending.h"
 
 #include <fcntl.h>

@@ -10,8 +10,7 @@
 #include "next.h"
 #include "preload.h"
 
-/* --- reading ------------------------------------------------------------------------------------
- */
+/* --- reading ------------------------------------------------------------------------- */
 
 EXPORT ssize_t read(int fd, void *buf, size_t n)
 {
@@ -106,8 +105,7 @@ EXPORT ssize_t __recvfrom_chk(int fd, void *buf, size_t n, size_t room, int flag
     return result(io_read(s, fd, buf, n, flags));
 }
 
-/* --- writing: the real call, where it is allowed now --------------------------------------------
- */
+/* --- writing: the real call, where it is allowed now --------------------------------- */
 
 #define REFUSED_WRITE(fd, flags, quiet)                                                            \
     ({                                                                                             \

@@ -11,8 +11,7 @@
 #include "preload.h"
 #include "sockopt.h"
 
-/* --- the end ------------------------------------------------------------------------------------
- */
+/* --- the end ------------------------------------------------------------------------- */
 
 EXPORT int close(int fd)
 {
@@ -41,8 +40,7 @@ EXPORT int shutdown(int fd, int how)
     return !s || io_plain(s) ? NX(shutdown)(fd, how) : (int)result(io_shutdown(s, fd, how));
 }
 
-/* --- duplication --------------------------------------------------------------------------------
- */
+/* --- duplication --------------------------------------------------------------------- */
 
 EXPORT int dup(int fd)
 {
@@ -108,8 +106,7 @@ EXPORT int fcntl64(int fd, int cmd, ...)
     return r;
 }
 
-/* --- questions ----------------------------------------------------------------------------------
- */
+/* --- questions ----------------------------------------------------------------------- */
 
 EXPORT int setsockopt(int fd, int level, int name, const void *value, socklen_t len)
 {

@@ -65,8 +65,7 @@ EXPORT int pselect(int n, fd_set *in, fd_set *out, fd_set *bad, const struct tim
                        : NX(pselect)(n, in, out, bad, timeout, mask);
 }
 
-/* --- epoll --------------------------------------------------------------------------------------
- */
+/* --- epoll --------------------------------------------------------------------------- */
 
 EXPORT int epoll_create(int size)
 {

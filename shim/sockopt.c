@@ -14,8 +14,7 @@
 #include "sys.h"
 #include "upgrade.h"
 
-/* --- our level: setting -------------------------------------------------------------------------
- */
+/* --- our level: setting -------------------------------------------------------------- */
 
 static int copy_text(char *out, size_t cap, const void *value, socklen_t len)
 {
@@ -112,8 +111,7 @@ static int set_ours(int fd, int name, const void *value, socklen_t len)
     }
 }
 
-/* --- our level: getting -------------------------------------------------------------------------
- */
+/* --- our level: getting -------------------------------------------------------------- */
 
 /* As getsockopt(2) does: as much as fits, *len is what was written. With room, text has its NUL. */
 static int give(const void *p, size_t n, bool text, void *value, socklen_t *len)
@@ -192,8 +190,7 @@ static int get_ours(int fd, int name, void *value, socklen_t *len)
     }
 }
 
-/* --- other levels -------------------------------------------------------------------------------
- */
+/* --- other levels -------------------------------------------------------------------- */
 
 /* Options of SOL_SOCKET that belong to the file the program reads and writes; every other one is
  * asked of, and set on, the TCP socket that a relay's end or a gate stands for. */

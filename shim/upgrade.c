@@ -19,8 +19,7 @@
 
 #define SHADOW_MIN 900 /* hidden descriptors stay out of the low numbers that programs count on */
 
-/* --- small steps --------------------------------------------------------------------------------
- */
+/* --- small steps --------------------------------------------------------------------- */
 
 static int read_name(const void *value, socklen_t len, char name[W_NAME_MAX + 1])
 {
@@ -127,8 +126,7 @@ static void numbers_of(struct fs_state *s, struct numbers *all)
     fs_each(0, FS_CHUNK * FS_CHUNKS - 1, add_number, all);
 }
 
-/* --- the question -------------------------------------------------------------------------------
- */
+/* --- the question -------------------------------------------------------------------- */
 
 static int ask(struct fs_state *s, int fd, int gate, uint32_t fill)
 {
@@ -151,8 +149,7 @@ static int ask(struct fs_state *s, int fd, int gate, uint32_t fill)
     return r;
 }
 
-/* --- blocking -----------------------------------------------------------------------------------
- */
+/* --- blocking ------------------------------------------------------------------------ */
 
 /* The relay's end goes under every number; the TCP socket stays reachable through the shadow. */
 static int take_relay(struct fs_state *s, int fd, int relay)
@@ -193,8 +190,7 @@ static int upgrade_waiting(struct fs_state *s, int fd)
     return r;
 }
 
-/* --- not blocking -------------------------------------------------------------------------------
- */
+/* --- not blocking -------------------------------------------------------------------- */
 
 /* The gate goes under every number, the TCP socket behind it becomes the shadow. */
 static int put_gate(struct fs_state *s, int fd, int near)
@@ -334,8 +330,7 @@ unsigned up_settle_all(struct fs_reg *moved, unsigned max, unsigned *n_moved)
     return m.settled;
 }
 
-/* --- both ---------------------------------------------------------------------------------------
- */
+/* --- both ---------------------------------------------------------------------------- */
 
 int up_client(int fd, const void *value, socklen_t len)
 {
