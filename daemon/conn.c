@@ -9,18 +9,16 @@
 #include "conn.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "../proto/secret.h"
 #include "ktls.h"
 #include "log.h"
+#include "relay_ends.h"
 #include "sockfd.h"
 
 enum state { WAITING, CONNECTING, HANDSHAKING, COMMITTING, UP, FAILED, STATES };
@@ -137,6 +135,7 @@ static void fail(struct conn *c)
     cn_goto(c, FAILED);
     leave_running(c, was);
     shutdown(c->tcp, SHUT_RDWR);
+    sf_linger_off(c->tcp);
     st_add(&c->w->stats->failed, 1);
     lg_info("failed name=%s peer=%s uid=%u pid=%d code=%s %llu ms: %s", c->name, c->remote,
             c->peer.uid, c->peer.pid, w_code_name(c->f.code),
@@ -209,62 +208,6 @@ static void finish(struct conn *c, struct cn_result *result)
     release(c);
 }
 
-/* A gate that becomes the relay's end must hold its filler and nothing else. More was written by
- * somebody who did not wait: it may not reach the wire, nor may the connection go on. */
-static int check_gate(struct conn *c)
-{
-    int n = -1;
-
-    if (ioctl(c->gate, FIONREAD, &n) < 0 || n < 0 || (uint32_t)n < c->q->gate_fill)
-        return fl_set(&c->f, W_CODE_BAD_REQUEST, EINVAL,
-                      "the gate does not hold the bytes that were announced");
-    if ((uint32_t)n > c->q->gate_fill)
-        return fl_set(&c->f, W_CODE_BAD_REQUEST, EPROTO,
-                      "the program wrote into its socket before TLS was up");
-    return 0;
-}
-
-/* Opens a gate: the program's end becomes writable. Only after the answer is sent, or a program
- * that is woken once (EPOLLET) would find that there is none yet. */
-static void open_gate(int local, uint32_t fill)
-{
-    uint8_t scratch[4096];
-
-    while (fill > 0) {
-        ssize_t n =
-            recv(local, scratch, fill < sizeof(scratch) ? fill : sizeof(scratch), MSG_DONTWAIT);
-
-        if (n <= 0)
-            return; /* the program is gone */
-        fill -= (uint32_t)n;
-    }
-}
-
-/* The two ends of the relay: ours in *local, the program's in *far (-1: it is the gate's other
- * end). The program's end waits or does not wait as its TCP socket did. */
-static int relay_ends(struct conn *c, int *local, int *far)
-{
-    int pair[2], flags;
-
-    if (c->gate >= 0) {
-        int r = check_gate(c);
-
-        if (r < 0)
-            return r;
-        *local = fd_steal(&c->gate);
-        return 0;
-    }
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
-        return fl_set(&c->f, W_CODE_LIMIT, errno, "no socketpair for the relay: %s",
-                      strerror(errno));
-    flags = fcntl(c->tcp, F_GETFL);
-    if (flags >= 0 && (flags & O_NONBLOCK))
-        fcntl(pair[1], F_SETFL, O_NONBLOCK);
-    *local = pair[0];
-    *far = pair[1];
-    return 0;
-}
-
 static void go_relay(struct conn *c, const struct ks_dir *rx, const struct ks_dir *tx)
 {
     struct cn_result result = {.tx = W_MODE_RELAY, .rx = W_MODE_RELAY, .fd = -1};
@@ -278,10 +221,11 @@ static void go_relay(struct conn *c, const struct ks_dir *rx, const struct ks_di
         fail(c);
         return;
     }
-    if (relay_ends(c, &local, &far) < 0) {
+    if (re_make(c->tcp, c->gate, fill, &local, &far, &c->f) < 0) {
         fail(c);
         return;
     }
+    c->gate = -1; /* if there was one, it is local now */
     r = rl_start(&c->relay, c->w->relays, c->tcp, local, rx, tx, on_relay_ended, c);
     if (r < 0) {
         fl_set(&c->f, W_CODE_INTERNAL_ERROR, -r, "the relay could not begin: %s", strerror(-r));
@@ -292,7 +236,7 @@ static void go_relay(struct conn *c, const struct ks_dir *rx, const struct ks_di
     ours = fd_steal(&local); /* both are the relay's now */
     result.fd = far;
     finish(c, &result);
-    open_gate(ours, fill);
+    re_open_gate(ours, fill);
 }
 
 static void go_kernel(struct conn *c, const struct ks_dir *rx, const struct ks_dir *tx)
@@ -301,17 +245,25 @@ static void go_kernel(struct conn *c, const struct ks_dir *rx, const struct ks_d
     int installed = 0;
     int r = kt_install(c->tcp, rx, tx, &installed);
 
+    if (r < 0 && installed == 0 && rq_no_kernel(c->q, "the kernel refused the keys", &c->f) == 0) {
+        go_relay(c, rx, tx); /* no key is in: the streams can still go on elsewhere */
+        return;
+    }
     if (r < 0) {
         fl_set(&c->f, W_CODE_INTERNAL_ERROR, -r,
-               "the kernel refused the keys (%s) that it took at start: %s",
-               installed ? "one direction is in, so the connection is lost" : "none is in",
+               "the kernel took one direction's keys and refused the other's (%s): the connection "
+               "is lost",
                strerror(-r));
         fail(c);
         return;
     }
     of_confirm(c->w->diag, c->tcp, &result.tx, &result.rx);
+    sf_linger_off(c->tcp);
     if (c->gate >= 0)
         result.fd = c->tcp; /* comes back in the gate's place */
+    else
+        fd_close(
+            &c->tcp); /* before the answer: what the client then sets on its socket stays set */
     finish(c, &result);
 }
 
@@ -478,6 +430,7 @@ int cn_open(struct conn **out, struct worker *w, const struct cn_owner *owner, i
     c->timer.done = on_timer;
     c->began = now_ms();
     c->cookie = sf_cookie(tcp);
+    sf_linger_off(tcp);
     memcpy(c->name, q->setup.name, sizeof(c->name));
     sf_peer_name(tcp, c->remote, sizeof(c->remote));
     lp_timer(w->lp, &c->timer, q->timeout_ms);

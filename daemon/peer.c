@@ -16,6 +16,7 @@
 #include "conn.h"
 #include "log.h"
 #include "report.h"
+#include "sockfd.h"
 
 struct peer {
     struct worker *w;
@@ -23,7 +24,6 @@ struct peer {
     int fd;
     struct lp_op in, hello_timer, reap;
     bool greeted, closing;
-    uint32_t caps;     /* of the client */
     struct conn *conn; /* a CONNECT that runs, or the relay that came of the last one */
     uint32_t conn_id;  /* its id */
     bool busy;         /* the CONNECT has no answer yet */
@@ -130,7 +130,15 @@ static void refuse(struct peer *p, uint32_t id, unsigned code, int err, const ch
 /* Refuses a message that breaks the protocol; nothing more of this client is believed. */
 static void refuse_and_close(struct peer *p, uint32_t id, int err, const char *text)
 {
-    refuse(p, id, err == EPROTONOSUPPORT ? W_CODE_UNSUPPORTED : W_CODE_BAD_REQUEST, err, text);
+    unsigned code = W_CODE_BAD_REQUEST;
+
+    if (err == EPROTONOSUPPORT)
+        code = W_CODE_UNSUPPORTED;
+    else if (err == EACCES)
+        code = W_CODE_DENIED;
+    else if (err == EFBIG || err == EMFILE || err == ENOMEM)
+        code = W_CODE_LIMIT;
+    refuse(p, id, code, err, text);
     close_peer(p);
 }
 
@@ -196,7 +204,6 @@ static void on_hello(struct peer *p, const struct w_msg *m, int fds[FM_FDS_MAX])
         return;
     }
     p->greeted = true;
-    p->caps = (uint32_t)w_num(m, W_A_CAPS, 0);
     lp_cancel(p->w->lp, &p->hello_timer);
     if (caps->ulp == 0 && pr_any(caps))
         can |= W_CAP_KERNEL;
@@ -258,6 +265,7 @@ static int start(struct peer *p, const struct w_msg *m, int fds[FM_FDS_MAX], str
     forget_trust(p);
     if (r < 0) {
         shutdown(tcp, SHUT_RDWR); /* TLS was asked for: nothing may follow in the clear */
+        sf_linger_off(tcp);
         return r;
     }
     return cn_open(&p->conn, p->w, &owner, fd_steal(&tcp), fd_steal(&gate), q, store, &p->who, f);
@@ -326,15 +334,29 @@ static void (*const handlers[W_TYPE_END])(struct peer *, const struct w_msg *, i
     [W_CANCEL] = on_cancel, [W_CONTROL] = on_control, [W_STATUS] = on_status,
 };
 
+static const char *decode_error(int r)
+{
+    switch (r) {
+    case -EMFILE:
+        return "malformed message: the wrong number of descriptors";
+    case -ENODATA:
+        return "malformed message: an attribute is missing";
+    case -EPROTO:
+        return "malformed message: a type or attribute that may not come here";
+    case -EPROTONOSUPPORT:
+        return "malformed message: a type or attribute that this version does not know";
+    default:
+        return "malformed message: its lengths, order, padding or a value are wrong";
+    }
+}
+
 static void on_message(struct peer *p, size_t len, int fds[FM_FDS_MAX], unsigned nfds)
 {
-    char text[96];
     struct w_msg m;
     int r = w_decode(&m, p->w->in, len, nfds, W_TO_DAEMON);
 
     if (r < 0) {
-        snprintf(text, sizeof(text), "malformed message: %s", strerror(-r));
-        refuse_and_close(p, 0, -r, text);
+        refuse_and_close(p, 0, EBADMSG, decode_error(r));
     } else if (!p->greeted && m.type != W_HELLO) {
         refuse_and_close(p, m.id, EPROTO, "the first message must be HELLO");
     } else {

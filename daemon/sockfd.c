@@ -66,6 +66,17 @@ bool sf_connecting(int fd)
     return tcp_state(fd) == TCP_SYN_SENT;
 }
 
+void sf_linger_off(int fd)
+{
+    struct linger l = {0};
+    socklen_t n = sizeof(l);
+
+    if (getsockopt(fd, SOL_SOCKET, SO_LINGER, &l, &n) < 0 || !l.l_onoff || l.l_linger == 0)
+        return;
+    l.l_onoff = 0;
+    (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &l, sizeof(l));
+}
+
 uint64_t sf_cookie(int fd)
 {
     uint64_t cookie = 0;

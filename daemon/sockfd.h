@@ -15,6 +15,10 @@ int sf_check(int tcp, int gate, struct failure *f);
 /* True while connect(2) is still under way. */
 bool sf_connecting(int fd);
 
+/* Switches a waiting SO_LINGER off: with it the close of the last holder waits, and the last holder
+ * may be us, whose loop must not. Called when a socket comes and again just before it is closed. */
+void sf_linger_off(int fd);
+
 /* SO_COOKIE, 0 when the kernel gives none. */
 uint64_t sf_cookie(int fd);
 
