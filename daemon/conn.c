@@ -221,7 +221,7 @@ static void go_relay(struct conn *c, const struct ks_dir *rx, const struct ks_di
         fail(c);
         return;
     }
-    if (re_make(c->tcp, c->gate, fill, &local, &far, &c->f) < 0) {
+    if (re_make(c->tcp, c->gate, &local, &far, &c->f) < 0) {
         fail(c);
         return;
     }
@@ -275,7 +275,8 @@ static void commit(struct conn *c)
     SECRET_WIPE(tx);
 
     cn_goto(c, COMMITTING);
-    if (hs_drain(c->hs, &c->f) < 0 || hs_keys(c->hs, &rx, &tx, &c->f) < 0) {
+    if (re_check_gate(c->gate, c->q->gate_fill, &c->f) < 0 || hs_drain(c->hs, &c->f) < 0 ||
+        hs_keys(c->hs, &rx, &tx, &c->f) < 0) {
         fail(c);
         return;
     }
