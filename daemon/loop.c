@@ -155,5 +155,6 @@ int lp_run(struct lp_loop *lp)
             op->done(op, result);
         }
     }
+    lp->stop = false;
     return 0;
 }

@@ -34,7 +34,7 @@ void lp_close(struct lp_loop *lp);
  * inherited. */
 void lp_forget(struct lp_loop *lp);
 
-/* Turns until lp_stop(). Returns 0, or -errno when the ring itself fails. */
+/* Turns until lp_stop(). Returns 0, or -errno when the ring itself fails. May be called again. */
 int lp_run(struct lp_loop *lp);
 void lp_stop(struct lp_loop *lp);
 

@@ -117,6 +117,9 @@ static int ask(struct of_diag *d, int fd, struct answer *a)
     r = nl_send_simple(d->sock, SOCK_DIAG_BY_FAMILY, NLM_F_ACK, &request, sizeof(request));
     if (r >= 0)
         r = nl_recvmsgs(d->sock, cb);
+    /* The answer and its ACK are two datagrams; the second would be taken for the next answer. */
+    if (r >= 0)
+        r = nl_wait_for_ack(d->sock);
     nl_cb_put(cb);
     return r < 0 ? -EIO : 0;
 }

@@ -107,6 +107,8 @@ static void not_tls_failure(struct failure *f, const struct sb_state *io, const 
 
 static void socket_failure(struct failure *f, const struct sb_state *io, const char *name)
 {
+    f->alert = -1; /* OpenSSL raises one at EOF too; it reaches nobody */
+    f->alert_sent = false;
     if (io->err == ECONNREFUSED)
         fl_set(f, W_CODE_REFUSED, ECONNREFUSED, "%s refused the connection", name);
     else if (io->err && io->err != ECONNRESET && io->err != EPIPE)
@@ -145,6 +147,10 @@ void te_failure(struct failure *f, SSL *ssl, int ssl_error, const struct sb_stat
     bool verify_failed =
         ERR_GET_LIB(e) == ERR_LIB_SSL && ERR_GET_REASON(e) == SSL_R_CERTIFICATE_VERIFY_FAILED;
 
+    if (f->code) { /* the first reason stays, its alert with it */
+        ERR_clear_error();
+        return;
+    }
     f->alert = alerts->received >= 0 ? alerts->received : alerts->sent;
     f->alert_sent = alerts->received < 0 && alerts->sent >= 0;
     if (verify_failed && verify != X509_V_OK)

@@ -157,7 +157,7 @@ static int check_start(struct htls *h, int fd, const char *name)
 {
     int r;
 
-    if (h->fd >= 0)
+    if (h->used)
         return -EALREADY;
     if (!name || *name == '\0' || strlen(name) > W_NAME_MAX)
         return cl_failed(&h->facts, W_CODE_BAD_REQUEST, EINVAL,
@@ -176,6 +176,7 @@ EXPORT int htls_start(struct htls *h, int fd, const char *name, int timeout_ms)
 
     if (r < 0)
         return r;
+    h->facts = (struct facts){.alert = -1}; /* a refused argument of an earlier call is forgotten */
     r = set_string(&h->name, name);
     if (r == 0)
         r = load_ca_file(h);
@@ -197,6 +198,7 @@ EXPORT int htls_start(struct htls *h, int fd, const char *name, int timeout_ms)
                      &h->facts);
     }
     h->fd = fd;
+    h->used = true;
     if (r < 0) {
         poison(fd);
         return r;
@@ -224,6 +226,8 @@ static int replace(int fd, int by)
 static int conclude(struct htls *h, int r, struct cl_result *result)
 {
     h->running = false;
+    if (r == 0)
+        r = cl_check_mode(result, false, &h->facts);
     if (r == 0 && result->fd >= 0) {
         r = replace(h->fd, result->fd);
         if (r < 0)
@@ -233,6 +237,7 @@ static int conclude(struct htls *h, int r, struct cl_result *result)
         poison(h->fd);
         sy.close(h->sock);
         h->sock = -1;
+        free(result->early);
         return r;
     }
     h->early = result->early;
@@ -302,21 +307,31 @@ static ssize_t take_early(struct htls *h, const struct iovec *iov, int iovcnt, i
     return (ssize_t)n;
 }
 
-/* The relay's stream is over: orderly, or did the daemon say otherwise? */
-static ssize_t relay_end(struct htls *h)
+/* The relay's stream is over, with n = 0 or -ECONNRESET: did the daemon say why? */
+static ssize_t relay_end(struct htls *h, ssize_t n)
 {
-    struct cl_result result;
     int r;
 
     if (h->facts.code)
         return -atomic_load(&h->rr.error);
-    r = h->sock >= 0 ? cl_finish(h->sock, &result, &h->facts) : 0;
-    if (r >= 0 || r == -EAGAIN)
+    if (atomic_load(&h->rr.eof)) /* it was in order; what becomes of the daemon now is no matter */
         return 0;
-    if (h->facts.code == W_CODE_NO_DAEMON) /* a relay lives no longer than its daemon */
-        r = -ECONNRESET;
+    r = cl_relay_end(h->sock, h->fd, atomic_load(&h->rr.shut_wr), &h->facts);
+    if (r == 0) {
+        atomic_store(&h->rr.eof, n == 0);
+        return n;
+    }
     atomic_store(&h->rr.error, -r);
     return r;
+}
+
+/* Where nothing is asked for, nothing is no end. */
+static bool wants(const struct iovec *iov, int iovcnt)
+{
+    for (int i = 0; i < iovcnt; i++)
+        if (iov[i].iov_len > 0)
+            return true;
+    return false;
 }
 
 EXPORT ssize_t htls_readv(struct htls *h, const struct iovec *iov, int iovcnt, int flags)
@@ -331,10 +346,12 @@ EXPORT ssize_t htls_readv(struct htls *h, const struct iovec *iov, int iovcnt, i
     if (htls_pending(h) > 0)
         return take_early(h, iov, iovcnt, flags);
     if (h->facts.mode_rx == W_MODE_RELAY) {
+        if (!wants(iov, iovcnt))
+            return 0;
         n = sy.recvmsg(h->fd, &m, flags);
-        if (n < 0 && errno != ECONNRESET)
-            return -errno;
-        return n > 0 ? n : relay_end(h);
+        if (n < 0)
+            n = -errno;
+        return n == -ECONNRESET || n == 0 ? relay_end(h, n) : n;
     }
     n = rr_recvmsg(h->fd, &h->rr, &m, flags);
     if (n < 0 && atomic_load(&h->rr.error)) {

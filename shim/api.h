@@ -23,7 +23,7 @@ struct htls {
 
     int fd;   /* the program's; -1 before htls_start() */
     int sock; /* to the daemon: while the handshake runs, then while a relay may fail; -1 else */
-    bool running, up;
+    bool used, running, up; /* used: it had its one connection, however that went */
     uint64_t deadline;
     uint8_t *early;
     size_t early_at, early_len;

@@ -21,7 +21,9 @@
 #define GRACE_MS 2000     /* how much later than the daemon we lose patience */
 #define REQUEST_MAX 8192u /* HELLO or CONNECT: names, 32 suites, 32 protocols */
 
-enum { ID_HELLO = 1, ID_TRUST = 2, ID_CONNECT = 3 };
+#define ALIVE_MS 1000 /* how long a living daemon may take to say so */
+
+enum { ID_HELLO = 1, ID_TRUST = 2, ID_CONNECT = 3, ID_STATUS = 4 };
 
 uint64_t cl_now(void)
 {
@@ -306,8 +308,7 @@ static int on_error(const struct w_msg *m, struct facts *f)
 
 static int gone(struct facts *f)
 {
-    return cl_failed(f, W_CODE_NO_DAEMON, EPIPE,
-                     "htlsd went away during the handshake; its log says why");
+    return cl_failed(f, W_CODE_NO_DAEMON, EPIPE, "htlsd went away; its log says why");
 }
 
 /* One message. Returns 1 when it was not the answer yet. */
@@ -323,6 +324,8 @@ static int take_one(int sock, uint8_t *buf, struct cl_result *r, struct facts *f
         len = fm_recv(sock, buf, W_MESSAGE_MAX, fds, &nfds, MSG_DONTWAIT);
     if (len == -EAGAIN)
         return -EAGAIN;
+    if (len == -EMSGSIZE) /* the descriptor of the answer was cut off */
+        return cl_failed(f, W_CODE_LIMIT, EMFILE, "no descriptor is free for htlsd's answer");
     if (len <= 0)
         return gone(f);
     k = w_decode(&m, buf, (size_t)len, nfds, W_TO_CLIENT);
@@ -354,6 +357,63 @@ int cl_finish(int sock, struct cl_result *r, struct facts *f)
     } while (k == 1);
     free(buf);
     return k;
+}
+
+int cl_check_mode(struct cl_result *r, bool gate, struct facts *f)
+{
+    bool relay = f->mode_tx == W_MODE_RELAY;
+
+    if ((r->fd >= 0) == (relay != gate))
+        return 0;
+    if (r->fd >= 0)
+        sy.close(r->fd);
+    r->fd = -1;
+    free(r->early);
+    r->early = NULL;
+    return cl_failed(f, W_CODE_BAD_REQUEST, EPROTO,
+                     "htlsd's answer has %s descriptor, which does not go with mode %s",
+                     relay == gate ? "a" : "no", w_mode_name(f->mode_tx));
+}
+
+bool cl_hung_up(int fd)
+{
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+
+    return sy.poll(&p, 1, 0) > 0 && (p.revents & POLLHUP);
+}
+
+/* Asks the daemon anything at all. */
+static bool is_alive(int sock)
+{
+    uint64_t deadline = cl_now() + ALIVE_MS;
+    uint8_t buf[W_HEADER];
+    struct w_buf b;
+
+    w_begin(&b, buf, sizeof(buf), W_STATUS, ID_STATUS, 0);
+    if (send_message(sock, &b, NULL, 0, deadline) < 0 || wait_for(sock, POLLIN, deadline) < 0)
+        return false;
+    return sy.recvmsg(sock, &(struct msghdr){0}, MSG_DONTWAIT | MSG_PEEK | MSG_TRUNC) > 0;
+}
+
+/* The daemon says why before it ends the stream. When it says nothing it either shut its end, in
+ * order, or closed it: after both directions have ended, or because it died. A dying process closes
+ * its descriptors in no order that we could rely on. */
+int cl_relay_end(int sock, int relay, bool shut_wr, struct facts *f)
+{
+    bool closed = cl_hung_up(relay);
+    struct cl_result r;
+    int k = cl_finish(sock, &r, f);
+
+    if (k == 0) { /* no second RESULT was asked for */
+        if (r.fd >= 0)
+            sy.close(r.fd);
+        free(r.early);
+    }
+    if (k == -EAGAIN && closed && !(shut_wr && is_alive(sock)))
+        k = gone(f);
+    if (k >= 0 || k == -EAGAIN)
+        return 0;
+    return f->code == W_CODE_NO_DAEMON ? -ECONNRESET : k;
 }
 
 int cl_wait(int sock, uint64_t deadline, struct cl_result *r, struct facts *f)

@@ -2,6 +2,7 @@
 #ifndef HTLS_CLIENT_H
 #define HTLS_CLIENT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -55,6 +56,18 @@ int cl_finish(int sock, struct cl_result *r, struct facts *f);
 
 /* Waits for the answer until the deadline. Returns as cl_finish(), never -EAGAIN. */
 int cl_wait(int sock, uint64_t deadline, struct cl_result *r, struct facts *f);
+
+/* A relay's stream has ended or failed, as the program met it on `relay`; `shut_wr` = it had ended
+ * its own before. Returns 0 when that was in order, else -errno with *f filled: -ECONNRESET also
+ * when the daemon is gone, for nobody says then that all has come. May wait for the daemon. */
+int cl_relay_end(int sock, int relay, bool shut_wr, struct facts *f);
+
+/* True when the other end of a stream is closed, not only shut. */
+bool cl_hung_up(int fd);
+
+/* A RESULT is in: does its descriptor go with its mode (PROTOCOL.md, "Which socket")? Returns 0, or
+ * -EPROTO with *r emptied: else plain bytes could go where keys were promised. */
+int cl_check_mode(struct cl_result *r, bool gate, struct facts *f);
 
 /* Sets f to a failure of ours. Returns -err. */
 int cl_failed(struct facts *f, unsigned code, int err, const char *format, ...)

@@ -7,37 +7,83 @@
 #include <string.h>
 
 #include "lock.h"
+#include "sys.h"
 
 _Atomic(_Atomic(struct fs_state *) *) fs_chunks[FS_CHUNKS];
 atomic_int fs_gates;
+atomic_uint fs_settled;
 
 static struct fs_state *pool;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
+static atomic_int owner; /* the process whose descriptors the table describes */
+
+static void close_hidden(struct fs_state *s)
+{
+    if (s->shadow >= 0)
+        sy.close(s->shadow);
+    if (s->sock >= 0) /* also cancels a handshake that runs */
+        sy.close(s->sock);
+    s->shadow = s->sock = -1;
+}
+
+/* A handshake belongs to the process that began it: two cannot read one answer. */
+static void disown(struct fs_state *s)
+{
+    close_hidden(s);
+    atomic_store(&s->error, ENOTCONN);
+    fs_set_kind(s, FS_FAILED);
+}
 
 static void mark_shared(int fd, struct fs_state *s, void *arg)
 {
+    const bool *child = arg;
+
     (void)fd;
-    (void)arg;
     atomic_store(&s->shared, true);
+    if (*child && (fs_kind(s) == FS_GATE || fs_kind(s) == FS_BUSY))
+        disown(s);
 }
 
-/* In parent and child: from here on neither knows whether it is the last holder. */
-static void after_fork(void)
+/* From here on neither process knows whether it is the last holder. */
+static void after_fork(bool child)
 {
-    fs_each(0, FS_CHUNK * FS_CHUNKS - 1, mark_shared, NULL);
+    struct lk_saved saved;
+
+    lk_take(&saved);
+    fs_each(0, FS_CHUNK * FS_CHUNKS - 1, mark_shared, &child);
+    lk_give(&saved);
+}
+
+static void in_parent(void)
+{
+    after_fork(false);
+}
+
+static void in_child(void)
+{
+    atomic_store(&owner, getpid());
+    after_fork(true);
 }
 
 static void hook_fork(void)
 {
-    (void)pthread_atfork(NULL, after_fork, after_fork);
+    atomic_store(&owner, getpid());
+    (void)pthread_atfork(NULL, in_parent, in_child);
+}
+
+bool fs_foreign(void)
+{
+    return atomic_load_explicit(&owner, memory_order_relaxed) != getpid();
 }
 
 void fs_set_kind(struct fs_state *s, enum fs_kind kind)
 {
     enum fs_kind was = fs_kind(s);
 
-    if (was == FS_GATE && kind != FS_GATE)
+    if (was == FS_GATE && kind != FS_GATE) {
+        s->moved_at = atomic_fetch_add(&fs_settled, 1) + 1;
         atomic_fetch_sub(&fs_gates, 1);
+    }
     if (was != FS_GATE && kind == FS_GATE)
         atomic_fetch_add(&fs_gates, 1);
     atomic_store_explicit(&s->kind, kind, memory_order_release);
@@ -93,6 +139,7 @@ bool fs_detach(int fd)
 
 void fs_put(struct fs_state *s)
 {
+    close_hidden(s);
     fs_set_kind(s, FS_FREE);
     s->next = pool;
     pool = s;

@@ -37,7 +37,7 @@ struct fs_state {
     int numbers; /* descriptor numbers that name it */
     struct rr_state rr;
     int shadow;          /* GATE, RELAY, FAILED: hidden duplicate of the TCP socket; -1 */
-    int sock;            /* GATE: the daemon's answer comes here; RELAY: its last word; -1 */
+    int sock;            /* BUSY, GATE: the daemon's answer comes here; RELAY: its last word; -1 */
     uint64_t deadline;   /* GATE */
     atomic_bool shared;  /* crossed a fork: nobody knows who is the last holder */
     atomic_int error;    /* FAILED, or a relay that broke: positive errno for every call */
@@ -48,6 +48,7 @@ struct fs_state {
     bool no_verify;
     struct fs_reg regs[FS_REGS_MAX]; /* GATE */
     unsigned n_regs;
+    unsigned moved_at;     /* KERNEL: fs_settled when regs moved from the gate to the TCP socket */
     struct fs_state *next; /* in the pool */
 };
 
@@ -58,6 +59,9 @@ extern _Atomic(_Atomic(struct fs_state *) *) fs_chunks[FS_CHUNKS];
 
 /* The number of gates in this process: the only thing that waiting calls look at when it is 0. */
 extern atomic_int fs_gates;
+
+/* Counts the gates that have ended. Who slept while it changed looks again at what woke him. */
+extern atomic_uint fs_settled;
 
 /* The state of a number, NULL for all that is not ours: two loads. */
 static inline struct fs_state *fs_find(int fd)
@@ -79,10 +83,13 @@ static inline enum fs_kind fs_kind(const struct fs_state *s)
 /* Changes the kind, and fs_gates with it. Under the lock. */
 void fs_set_kind(struct fs_state *s, enum fs_kind kind);
 
+/* True in a child that shares our memory (vfork), or whose fork went past us: what such a process
+ * does to its descriptors is no concern of this table. */
+bool fs_foreign(void);
+
 /* All under the lock. fs_new: a state of that kind with no number, or NULL. fs_attach: the number
  * names s from now on; 0, -ENOMEM or -EMFILE. fs_detach: it names nothing; returns true when s has
- * no number left (its descriptors are then the caller's to close; after that fs_put() returns it to
- * the pool). */
+ * no number left. fs_put: closes its hidden descriptors and returns it to the pool. */
 struct fs_state *fs_new(enum fs_kind kind);
 int fs_attach(int fd, struct fs_state *s);
 bool fs_detach(int fd);

@@ -26,7 +26,7 @@ static int pass_gate(struct fs_state *s, int fd, int flags)
     file = sy.fcntl(fd, F_GETFL);
     if ((flags & MSG_DONTWAIT) || (file >= 0 && (file & O_NONBLOCK)))
         return -EAGAIN;
-    up_wait(s);
+    up_wait(s, fd);
     return 0;
 }
 
@@ -37,18 +37,28 @@ static int failed(struct fs_state *s)
     return -atomic_load(&s->error);
 }
 
-ssize_t io_after_read(struct fs_state *s, ssize_t n)
+ssize_t io_after_read(struct fs_state *s, int fd, ssize_t n)
 {
-    int error;
+    int own = n < 0 ? errno : 0;
 
-    if (fs_kind(s) != FS_RELAY || n > 0 || (n < 0 && errno != ECONNRESET))
-        return n < 0 ? -errno : n;
-    error = up_relay_error(s);
-    if (error)
+    if (fs_kind(s) != FS_RELAY || n > 0 || (n < 0 && own != ECONNRESET))
+        return n < 0 ? -own : n;
+    if (atomic_load(&s->rr.eof)) /* it was in order; what becomes of the daemon now is no matter */
+        return -own;
+    if (up_relay_error(s, fd))
         return failed(s);
     if (n == 0)
         atomic_store(&s->rr.eof, true);
-    return n < 0 ? -errno : 0;
+    return -own;
+}
+
+/* Nothing was asked for: then nothing is no end of stream. */
+static bool no_room(const struct msghdr *msg)
+{
+    for (size_t i = 0; i < msg->msg_iovlen; i++)
+        if (msg->msg_iov[i].iov_len > 0)
+            return false;
+    return true;
 }
 
 ssize_t io_recvmsg(struct fs_state *s, int fd, struct msghdr *msg, int flags)
@@ -69,7 +79,9 @@ ssize_t io_recvmsg(struct fs_state *s, int fd, struct msghdr *msg, int flags)
     default:
         break;
     }
-    return io_after_read(s, sy.recvmsg(fd, msg, flags));
+    if (no_room(msg)) /* read(2) returns at once, recvmsg(2) on a relay's end would wait */
+        return 0;
+    return io_after_read(s, fd, sy.recvmsg(fd, msg, flags));
 }
 
 ssize_t io_read(struct fs_state *s, int fd, void *buf, size_t n, int flags)
@@ -116,5 +128,7 @@ int io_shutdown(struct fs_state *s, int fd, int how)
         atomic_store(&s->rr.shut_rd, true);
     if (fs_kind(s) == FS_KERNEL && how != SHUT_RD)
         (void)rr_close_notify(fd, &s->rr, SHUTDOWN_WAIT_MS);
+    if (how != SHUT_RD) /* also where there was no room for it: nothing may follow */
+        atomic_store(&s->rr.shut_wr, true);
     return sy.shutdown(fd, how) < 0 ? -errno : 0;
 }

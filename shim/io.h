@@ -8,7 +8,7 @@
 
 #include "fdstate.h"
 
-/* True when calls pass through untouched after all: no TLS was asked for. Concludes a gate. */
+/* True when calls pass through untouched after all: no TLS was asked for. */
 bool io_plain(struct fs_state *s);
 
 /* recvmsg(2) for a state that is not plain. Returns a count or -errno. */
@@ -21,7 +21,7 @@ int io_may_write(struct fs_state *s, int fd, int flags, bool quiet);
 
 /* What an end of stream or ECONNRESET on a relay's end really was: the result to give, or -errno.
  * For reads that go by other calls than recvmsg (splice). */
-ssize_t io_after_read(struct fs_state *s, ssize_t n);
+ssize_t io_after_read(struct fs_state *s, int fd, ssize_t n);
 
 /* shutdown(2): close_notify goes before the end of our stream. Returns 0 or -errno. */
 int io_shutdown(struct fs_state *s, int fd, int how);

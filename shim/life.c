@@ -21,27 +21,49 @@ static void say_goodbye(struct fs_state *s, int fd)
         (void)rr_close_notify(fd, &s->rr, CLOSE_WAIT_MS);
 }
 
+/* Under the lock. The thread of a blocking upgrade still holds its state: it is woken, and cleans
+ * up itself. */
+static void forget(int fd)
+{
+    struct fs_state *s = fs_find(fd);
+
+    if (!s || !fs_detach(fd))
+        return;
+    if (fs_kind(s) == FS_BUSY) {
+        if (s->sock >= 0)
+            (void)sy.shutdown(s->sock, SHUT_RDWR);
+        return;
+    }
+    if (fs_kind(s) == FS_GATE)
+        pd_remove(s);
+    fs_put(s);
+}
+
 void li_closing(int fd)
 {
     struct fs_state *s = fs_find(fd);
     int saved_errno = errno;
     struct lk_saved saved;
 
-    if (!s)
+    if (!s || fs_foreign())
         return;
     if (s->numbers == 1)
         say_goodbye(s, fd);
     lk_take(&saved);
-    s = fs_find(fd);
-    if (s && fs_detach(fd)) {
-        if (fs_kind(s) == FS_GATE)
-            pd_remove(s);
-        if (s->shadow >= 0)
-            sy.close(s->shadow);
-        if (s->sock >= 0) /* also cancels a handshake that runs */
-            sy.close(s->sock);
-        fs_put(s);
-    }
+    forget(fd);
+    lk_give(&saved);
+    errno = saved_errno;
+}
+
+void li_made(int fd)
+{
+    int saved_errno = errno;
+    struct lk_saved saved;
+
+    if (!fs_find(fd) || fs_foreign())
+        return;
+    lk_take(&saved);
+    forget(fd);
     lk_give(&saved);
     errno = saved_errno;
 }
@@ -64,6 +86,8 @@ void li_closing_range(unsigned first, unsigned last)
     unsigned top = FS_CHUNK * FS_CHUNKS - 1, range[2] = {first, last};
     struct lk_saved saved;
 
+    if (fs_foreign())
+        return;
     for (unsigned fd = first; fd <= last && fd <= top;) {
         if (!atomic_load(&fs_chunks[fd / FS_CHUNK])) {
             fd = (fd / FS_CHUNK + 1) * FS_CHUNK;
@@ -83,12 +107,15 @@ void li_duplicated(int from, int to)
     struct lk_saved saved;
     struct stat st;
 
+    li_made(to);
     if (!s) {
         if (!atomic_load_explicit(&sw_dups, memory_order_relaxed) && fstat(to, &st) == 0 &&
             S_ISSOCK(st.st_mode))
             atomic_store(&sw_dups, true);
         return;
     }
+    if (fs_foreign())
+        return;
     lk_take(&saved);
     s = fs_find(from);
     if (s)

@@ -10,4 +10,8 @@ void li_closing_range(unsigned first, unsigned last);
 /* After a successful duplication: to names what from names. */
 void li_duplicated(int from, int to);
 
+/* A number has just been made by another call. What we know of it is old: it was closed behind our
+ * back. */
+void li_made(int fd);
+
 #endif

@@ -13,6 +13,7 @@
 #define HIDDEN_MIN 900 /* out of the low numbers that programs count on */
 
 static int set = -1;
+static pid_t owner;        /* a child would share the set itself with its parent */
 static uint64_t last_look; /* at all of them */
 
 static int make_set(void)
@@ -32,6 +33,12 @@ void pd_add(struct fs_state *s)
 {
     struct epoll_event e = {.events = EPOLLIN, .data.ptr = s};
 
+    if (owner != getpid()) {
+        if (set >= 0)
+            sy.close(set);
+        set = -1;
+        owner = getpid();
+    }
     if (set < 0 || NX(epoll_ctl)(set, EPOLL_CTL_ADD, s->sock, &e) < 0) {
         set = make_set(); /* the first, or the program closed the one there was */
         if (set >= 0)

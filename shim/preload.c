@@ -1,5 +1,6 @@
 /* The interposed symbols that move data: each looks whether the number is ours, then hands on. */
 #include <errno.h>
+#include <limits.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -24,7 +25,7 @@ EXPORT ssize_t readv(int fd, const struct iovec *iov, int n)
     struct fs_state *s = fs_find(fd);
     struct msghdr m = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = (size_t)n};
 
-    if (!s || io_plain(s) || n < 0)
+    if (!s || io_plain(s) || n < 0 || n > IOV_MAX)
         return NX(readv)(fd, iov, n);
     return result(io_recvmsg(s, fd, &m, 0));
 }

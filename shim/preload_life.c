@@ -1,6 +1,7 @@
 /* The interposed symbols that make, end or question descriptors. */
 #include <fcntl.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdarg.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -18,6 +19,19 @@ EXPORT int close(int fd)
     if (fs_find(fd))
         li_closing(fd);
     return NX(close)(fd);
+}
+
+/* stdio closes past close(). */
+EXPORT int fclose(FILE *f)
+{
+    int own = errno, fd = f ? fileno(f) : -1;
+
+    if (fd >= 0 && fs_find(fd)) {
+        (void)fflush(f);
+        li_closing(fd);
+    }
+    errno = own;
+    return NX(fclose)(f);
 }
 
 EXPORT int close_range(unsigned first, unsigned last, int flags)
@@ -38,6 +52,33 @@ EXPORT int shutdown(int fd, int how)
     struct fs_state *s = fs_find(fd);
 
     return !s || io_plain(s) ? NX(shutdown)(fd, how) : (int)result(io_shutdown(s, fd, how));
+}
+
+/* --- the beginning ------------------------------------------------------------------------------
+ */
+
+EXPORT int socket(int domain, int type, int protocol)
+{
+    int fd = NX(socket)(domain, type, protocol);
+
+    li_made(fd);
+    return fd;
+}
+
+EXPORT int accept(int listener, __SOCKADDR_ARG addr, socklen_t *len)
+{
+    int fd = NX(accept)(listener, addr, len);
+
+    li_made(fd);
+    return fd;
+}
+
+EXPORT int accept4(int listener, __SOCKADDR_ARG addr, socklen_t *len, int flags)
+{
+    int fd = NX(accept4)(listener, addr, len, flags);
+
+    li_made(fd);
+    return fd;
 }
 
 /* --- duplication --------------------------------------------------------------------- */

@@ -6,6 +6,7 @@
 #include "records.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <linux/tls.h>
 #include <poll.h>
 #include <string.h>
@@ -95,7 +96,9 @@ static int finish_control(int fd, uint8_t head[HEAD], size_t *have, int flags)
         ssize_t n;
 
         m.msg_controllen = sizeof(control.bytes);
-        n = sy.recvmsg(fd, &m, flags & MSG_DONTWAIT);
+        do
+            n = sy.recvmsg(fd, &m, flags & MSG_DONTWAIT);
+        while (n < 0 && errno == EINTR); /* half a record left behind would be misread */
         if (n < 0)
             return -errno;
         for (ssize_t i = 0; i < n && *have < HEAD; i++)
@@ -220,6 +223,8 @@ ssize_t rr_recvmsg(int fd, struct rr_state *s, struct msghdr *msg, int flags)
 
     if (flags & MSG_OOB) /* on a kTLS socket the kernel would make it an ordinary read */
         return -EINVAL;
+    if (msg->msg_iovlen > IOV_MAX) /* the kernel says the same of a record that is too long */
+        return -EMSGSIZE;
     if (room(msg) == 0)
         return 0;
     if (!(flags & MSG_WAITALL) || (flags & MSG_PEEK) || msg->msg_iovlen > IOV_COPY) {

@@ -2,6 +2,8 @@
 #include "sockopt.h"
 
 #include <errno.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -157,16 +159,14 @@ static const char *error_of(const struct fs_state *s)
     return s && s->facts.code ? s->facts.text : "";
 }
 
-static int get_ours(int fd, int name, void *value, socklen_t *len)
+/* Under the lock, for an upgrade may be writing the facts. */
+static int get_known(const struct fs_state *s, int name, void *value, socklen_t *len)
 {
     static const struct facts none;
-    struct fs_state *s = fs_find(fd);
     const struct facts *f = s ? &s->facts : &none;
     char mode[48];
     int state;
 
-    if (s && fs_kind(s) == FS_GATE)
-        (void)up_settle(s);
     switch (name) {
     case HTLS_SO_SERVER_NAME:
         return give_text(s ? s->name : "", value, len);
@@ -188,6 +188,23 @@ static int get_ours(int fd, int name, void *value, socklen_t *len)
     default:
         return -ENOPROTOOPT;
     }
+}
+
+static int get_ours(int fd, int name, void *value, socklen_t *len)
+{
+    struct fs_state *s = fs_find(fd);
+    struct lk_saved saved;
+    socklen_t n = sizeof(int);
+    int type, r;
+
+    if (!s && sy.getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &n) < 0)
+        return -errno;
+    if (s && fs_kind(s) == FS_GATE)
+        (void)up_settle(s);
+    lk_take(&saved);
+    r = get_known(s, name, value, len);
+    lk_give(&saved);
+    return r;
 }
 
 /* --- other levels -------------------------------------------------------------------- */
@@ -234,6 +251,8 @@ int so_get(int fd, int level, int name, void *value, socklen_t *len)
         if (error || fs_kind(s) == FS_GATE || fs_kind(s) == FS_FAILED)
             return value && len ? give(&error, sizeof(error), false, value, len) : -EFAULT;
     }
+    if (s && level == IPPROTO_TCP && name == TCP_ZEROCOPY_RECEIVE && fs_kind(s) != FS_CONFIG)
+        return -EOPNOTSUPP; /* it would hand out, and take away, what is still encrypted */
     fd = stand_in(s, fd, level, name);
     return sy.getsockopt(fd, level, name, value, len) < 0 ? -errno : 0;
 }

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "lock.h"
 #include "next.h"
 #include "sys.h"
 
@@ -77,16 +78,8 @@ int sw_aliases(int fd, int *list, int max)
     return n;
 }
 
-static bool is_one_of(int fd, const int *numbers, int n)
-{
-    for (int i = 0; i < n; i++)
-        if (numbers[i] == fd)
-            return true;
-    return false;
-}
-
 /* The kernel lists a set's members: "tfd: 5 events: 19 data: 7f...". */
-static unsigned read_set(int epfd, const int *numbers, int n, struct fs_reg *regs, unsigned max)
+static unsigned read_set(int epfd, const struct fs_state *s, struct fs_reg *regs, unsigned max)
 {
     char path[64], line[256];
     unsigned found = 0;
@@ -102,7 +95,7 @@ static unsigned read_set(int epfd, const int *numbers, int n, struct fs_reg *reg
         int tfd;
 
         if (sscanf(line, "tfd: %d events: %x data: %llx", &tfd, &events, &data) != 3 ||
-            !is_one_of(tfd, numbers, n))
+            fs_find(tfd) != s)
             continue;
         regs[found++] = (struct fs_reg){epfd, tfd, {.events = events, .data.u64 = data}};
     }
@@ -111,7 +104,7 @@ static unsigned read_set(int epfd, const int *numbers, int n, struct fs_reg *reg
 }
 
 /* More sets than we keep count of: every descriptor is looked at. */
-static unsigned read_all_sets(const int *numbers, int n, struct fs_reg *regs, unsigned max)
+static unsigned read_all_sets(const struct fs_state *s, struct fs_reg *regs, unsigned max)
 {
     unsigned found = 0;
     struct dirent *e;
@@ -121,40 +114,86 @@ static unsigned read_all_sets(const int *numbers, int n, struct fs_reg *regs, un
         return 0;
     while (found < max && (e = readdir(dir)))
         if (e->d_name[0] != '.' && is_set(atoi(e->d_name)))
-            found += read_set(atoi(e->d_name), numbers, n, regs + found, max - found);
+            found += read_set(atoi(e->d_name), s, regs + found, max - found);
     closedir(dir);
     return found;
 }
 
-unsigned sw_find_regs(const int *numbers, int n, struct fs_reg *regs, unsigned max)
+unsigned sw_find_regs(const struct fs_state *s, struct fs_reg *regs, unsigned max)
 {
     unsigned found = 0;
 
     if (atomic_load(&sets_full))
-        return read_all_sets(numbers, n, regs, max);
+        return read_all_sets(s, regs, max);
     for (int i = 0; i < SETS_MAX && found < max; i++) {
         int epfd = atomic_load(&sets[i]) - 1;
 
         if (epfd >= 0 && is_set(epfd))
-            found += read_set(epfd, numbers, n, regs + found, max - found);
+            found += read_set(epfd, s, regs + found, max - found);
     }
     return found;
 }
 
-int sw_replace(const int *numbers, int n, const struct fs_reg *regs, unsigned n_regs, int by)
+struct replacement {
+    const struct fs_state *s;
+    int by, error;
+};
+
+static void replace_one(int fd, struct fs_state *s, void *arg)
 {
+    struct replacement *r = arg;
+    int flags;
+
+    if (s != r->s)
+        return;
+    flags = sy.fcntl(fd, F_GETFD);
+    if (sy.dup3(r->by, fd, flags >= 0 && (flags & FD_CLOEXEC) ? O_CLOEXEC : 0) < 0)
+        r->error = -errno;
+}
+
+int sw_replace(const struct fs_state *s, const struct fs_reg *regs, unsigned n_regs, int by)
+{
+    struct replacement r = {.s = s, .by = by};
+
     for (unsigned i = 0; i < n_regs; i++)
         (void)NX(epoll_ctl)(regs[i].epfd, EPOLL_CTL_DEL, regs[i].fd, NULL);
-    for (int i = 0; i < n; i++) {
-        int flags = sy.fcntl(numbers[i], F_GETFD);
-
-        if (sy.dup3(by, numbers[i], flags >= 0 && (flags & FD_CLOEXEC) ? O_CLOEXEC : 0) < 0)
-            return -errno;
-    }
-    for (unsigned i = 0; i < n_regs; i++) {
+    fs_each(0, FS_CHUNK * FS_CHUNKS - 1, replace_one, &r);
+    for (unsigned i = 0; i < n_regs && r.error == 0; i++) {
         struct epoll_event event = regs[i].event;
 
         (void)NX(epoll_ctl)(regs[i].epfd, EPOLL_CTL_ADD, regs[i].fd, &event);
     }
-    return 0;
+    return r.error;
+}
+
+struct lookup {
+    int epfd;
+    uint64_t data;
+    unsigned since;
+    struct fs_reg *reg;
+};
+
+static void find_moved(int fd, struct fs_state *s, void *arg)
+{
+    struct lookup *l = arg;
+
+    (void)fd;
+    if (fs_kind(s) != FS_KERNEL || (int)(s->moved_at - l->since) <= 0)
+        return;
+    for (unsigned i = 0; i < s->n_regs; i++)
+        if (s->regs[i].epfd == l->epfd && s->regs[i].event.data.u64 == l->data)
+            l->reg = &s->regs[i];
+}
+
+bool sw_moved(int epfd, uint64_t data, unsigned since, struct fs_reg *reg)
+{
+    struct lookup l = {epfd, data, since, NULL};
+    struct lk_saved saved;
+
+    lk_take(&saved);
+    fs_each(0, FS_CHUNK * FS_CHUNKS - 1, find_moved, &l);
+    if (l.reg)
+        *reg = *l.reg;
+    lk_give(&saved);
+    return l.reg != NULL;
 }

@@ -11,7 +11,14 @@
 #include "sys.h"
 
 /* enum of net/tcp_states.h, which the kernel does not export: what tcpi_state holds. */
-enum { STATE_ESTABLISHED = 1, STATE_SYN_SENT = 2, STATE_CLOSE_WAIT = 8, STATE_LISTEN = 10 };
+enum {
+    STATE_ESTABLISHED = 1,
+    STATE_SYN_SENT = 2,
+    STATE_FIN_WAIT1 = 4,
+    STATE_FIN_WAIT2 = 5,
+    STATE_CLOSE_WAIT = 8,
+    STATE_LISTEN = 10
+};
 
 static int int_option(int fd, int level, int name, int *value)
 {
@@ -60,7 +67,8 @@ int tg_check(int fd)
     rc = tcp_info(fd, &info);
     if (rc < 0)
         return rc;
-    if (info.tcpi_state == STATE_LISTEN)
+    if (info.tcpi_state == STATE_LISTEN || info.tcpi_state == STATE_FIN_WAIT1 ||
+        info.tcpi_state == STATE_FIN_WAIT2)
         return -EINVAL;
     if (info.tcpi_state != STATE_ESTABLISHED && info.tcpi_state != STATE_SYN_SENT &&
         info.tcpi_state != STATE_CLOSE_WAIT)

@@ -4,7 +4,7 @@
 
 /* Returns 0 when fd is a TCP socket, connected or (SYN sent) about to be, without TLS; else:
  *   -EBADF -ENOTSOCK  no descriptor, no socket
- *   -EINVAL           not TCP over IPv4 or IPv6, or listening
+ *   -EINVAL           not TCP over IPv4 or IPv6, listening, or shut down for writing
  *   -ENOTCONN         not connected, or the connection is over
  *   -EISCONN          the kernel already does TLS on it */
 int tg_check(int fd);

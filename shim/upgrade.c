@@ -41,6 +41,17 @@ static int make_shadow(int fd)
     return shadow >= 0 ? shadow : sy.fcntl(fd, F_DUPFD_CLOEXEC, 3);
 }
 
+/* Moves a descriptor of ours out of the low numbers. */
+static int hide(int fd)
+{
+    int hidden = sy.fcntl(fd, F_DUPFD_CLOEXEC, SHADOW_MIN);
+
+    if (hidden < 0)
+        return fd;
+    sy.close(fd);
+    return hidden;
+}
+
 /* Time limits are the open file's: they move to the one that takes its place. */
 static void carry_timeouts(int from, int to)
 {
@@ -50,14 +61,25 @@ static void carry_timeouts(int from, int to)
         struct timeval tv;
         socklen_t n = sizeof(tv);
 
-        if (sy.getsockopt(from, SOL_SOCKET, names[i], &tv, &n) == 0 && (tv.tv_sec || tv.tv_usec))
+        if (sy.getsockopt(from, SOL_SOCKET, names[i], &tv, &n) == 0)
             (void)sy.setsockopt(to, SOL_SOCKET, names[i], &tv, sizeof(tv));
     }
 }
 
+/* A socket that is still connecting cannot be shut down: then the attempt is given up. */
+static void shut(int tcp)
+{
+    struct sockaddr none = {.sa_family = AF_UNSPEC};
+
+    if (sy.shutdown(tcp, SHUT_RDWR) < 0 && errno == ENOTCONN)
+        (void)sy.connect(tcp, &none, sizeof(none));
+}
+
 void up_poison(struct fs_state *s, int fd, int error)
 {
-    (void)sy.shutdown(s->shadow >= 0 ? s->shadow : fd, SHUT_RDWR);
+    shut(s->shadow >= 0 ? s->shadow : fd);
+    if (s->shadow >= 0) /* who waits on the gate must hear of it, also when the daemon is silent */
+        (void)sy.shutdown(fd, SHUT_RDWR);
     if (s->sock >= 0)
         sy.close(s->sock);
     s->sock = -1;
@@ -79,74 +101,108 @@ static void be_up(struct fs_state *s, enum fs_kind kind)
     fs_set_kind(s, kind);
 }
 
-/* The state of fd, ready for an upgrade in this thread, under all its numbers. */
-static int claim(int fd, struct fs_state **out)
+/* Under the lock: the state of fd, under all its numbers. */
+static int claim_locked(int fd, const int *numbers, int n, struct fs_state **out)
 {
-    int numbers[SW_NUMBERS_MAX], n = sw_aliases(fd, numbers, SW_NUMBERS_MAX);
-    struct fs_state *s;
-    struct lk_saved saved;
+    struct fs_state *s = fs_find(fd);
     int r = 0;
 
-    lk_take(&saved);
-    s = fs_find(fd);
     if (s && fs_kind(s) != FS_CONFIG)
-        r = -EINVAL; /* a second upgrade */
+        return -EINVAL;      /* a second upgrade */
+    if (n == SW_NUMBERS_MAX) /* one that is not known would go on in the clear */
+        return -EMFILE;
     if (!s)
         s = fs_new(FS_BUSY);
     if (!s)
-        r = -ENOMEM;
+        return -ENOMEM;
     for (int i = 0; r == 0 && i < n; i++)
         if (!fs_find(numbers[i]))
             r = fs_attach(numbers[i], s);
-    if (r == 0)
-        fs_set_kind(s, FS_BUSY);
+    if (r < 0) {
+        for (int i = 0; i < n; i++)
+            if (fs_find(numbers[i]) == s)
+                fs_detach(numbers[i]);
+        fs_put(s);
+        return r;
+    }
+    fs_set_kind(s, FS_BUSY);
+    *out = s;
+    return 0;
+}
+
+static int claim(int fd, struct fs_state **out)
+{
+    int numbers[SW_NUMBERS_MAX], n = sw_aliases(fd, numbers, SW_NUMBERS_MAX), r;
+    struct lk_saved saved;
+
+    lk_take(&saved);
+    r = claim_locked(fd, numbers, n, out);
     lk_give(&saved);
-    if (r == 0)
-        *out = s;
+    if (r == -ENOMEM || r == -EMFILE) /* nobody would remember that it failed */
+        shut(fd);
     return r;
 }
 
-struct numbers {
-    struct fs_state *s;
-    int list[SW_NUMBERS_MAX], n;
+struct search {
+    const struct fs_state *s;
+    int fd;
 };
 
-static void add_number(int fd, struct fs_state *s, void *arg)
+static void match(int fd, struct fs_state *s, void *arg)
 {
-    struct numbers *all = arg;
+    struct search *w = arg;
 
-    if (s == all->s && all->n < SW_NUMBERS_MAX)
-        all->list[all->n++] = fd;
+    if (s == w->s)
+        w->fd = fd;
 }
 
-static void numbers_of(struct fs_state *s, struct numbers *all)
+/* Under the lock: a number of s, -1 when there is none. */
+static int number_of(const struct fs_state *s)
 {
-    all->s = s;
-    all->n = 0;
-    fs_each(0, FS_CHUNK * FS_CHUNKS - 1, add_number, all);
+    struct search w = {s, -1};
+
+    fs_each(0, FS_CHUNK * FS_CHUNKS - 1, match, &w);
+    return w.fd;
+}
+
+/* Under the lock, when the state is the caller's again: true when the program has closed it under
+ * our hands. */
+static bool orphaned(struct fs_state *s)
+{
+    if (s->numbers > 0)
+        return false;
+    fs_put(s);
+    return true;
 }
 
 /* --- the question -------------------------------------------------------------------- */
 
-static int ask(struct fs_state *s, int fd, int gate, uint32_t fill)
+/* f is the caller's own: who asks for the state's facts meanwhile sees the old ones. */
+static int ask(struct fs_state *s, int fd, int gate, uint32_t fill, struct facts *f)
 {
     struct cl_params p = {.name = s->name, .no_verify = s->no_verify};
     const char *ca = en_ca_file();
+    int r = 0, sock = -1;
+    struct lk_saved saved;
     char *pem = NULL;
-    int r = 0;
 
     p.alpn = *s->alpn ? s->alpn : NULL;
     p.trust_store = *s->trust_store ? s->trust_store : NULL;
     if (ca && !p.trust_store) {
         r = en_load(ca, &pem, &p.pem_len);
         if (r < 0)
-            return cl_failed(&s->facts, W_CODE_BAD_REQUEST, -r, "HTLS_CA_FILE %s: %s", ca,
-                             strerror(-r));
+            return cl_failed(f, W_CODE_BAD_REQUEST, -r, "HTLS_CA_FILE %s: %s", ca, strerror(-r));
         p.pem = pem;
     }
-    r = cl_start(en_socket(), &p, fd, gate, fill, &s->sock, &s->deadline, &s->facts);
+    r = cl_start(en_socket(), &p, fd, gate, fill, &sock, &s->deadline, f);
     free(pem);
-    return r;
+    if (r < 0)
+        return r;
+    sock = hide(sock);
+    lk_take(&saved);
+    s->sock = sock;
+    lk_give(&saved);
+    return 0;
 }
 
 /* --- blocking ------------------------------------------------------------------------ */
@@ -155,38 +211,44 @@ static int ask(struct fs_state *s, int fd, int gate, uint32_t fill)
 static int take_relay(struct fs_state *s, int fd, int relay)
 {
     struct fs_reg regs[FS_REGS_MAX];
-    struct numbers all;
-    unsigned n_regs;
 
     s->shadow = make_shadow(fd);
     if (s->shadow < 0)
         return -errno;
     carry_timeouts(fd, relay);
-    numbers_of(s, &all);
-    n_regs = sw_find_regs(all.list, all.n, regs, FS_REGS_MAX);
-    return sw_replace(all.list, all.n, regs, n_regs, relay);
+    return sw_replace(s, regs, sw_find_regs(s, regs, FS_REGS_MAX), relay);
 }
 
 static int upgrade_waiting(struct fs_state *s, int fd)
 {
     struct cl_result result = {.fd = -1};
+    struct facts f = {.alert = -1};
     struct lk_saved saved;
-    int r = ask(s, fd, -1, 0);
+    int r = ask(s, fd, -1, 0, &f);
 
     if (r == 0)
-        r = cl_wait(s->sock, s->deadline, &result, &s->facts);
+        r = cl_wait(s->sock, s->deadline, &result, &f);
+    if (r == 0)
+        r = cl_check_mode(&result, false, &f);
     lk_take(&saved);
-    if (r == 0 && result.fd >= 0) {
+    s->facts = f;
+    if (orphaned(s)) {
+        r = -EBADF;
+    } else if (r == 0 && result.fd >= 0) {
         r = take_relay(s, fd, result.fd);
-        sy.close(result.fd);
         if (r == 0)
             be_up(s, FS_RELAY);
+        else
+            up_poison(s, fd, -r);
     } else if (r == 0) {
         be_up(s, FS_KERNEL);
-    }
-    if (r < 0)
+    } else {
         up_poison(s, fd, -r);
+    }
     lk_give(&saved);
+    if (result.fd >= 0)
+        sy.close(result.fd);
+    free(result.early); /* not asked for, so none is sent */
     return r;
 }
 
@@ -195,34 +257,37 @@ static int upgrade_waiting(struct fs_state *s, int fd)
 /* The gate goes under every number, the TCP socket behind it becomes the shadow. */
 static int put_gate(struct fs_state *s, int fd, int near)
 {
-    struct numbers all;
-
     s->shadow = make_shadow(fd);
     if (s->shadow < 0)
         return -errno;
     carry_timeouts(fd, near);
-    numbers_of(s, &all);
-    s->n_regs = sw_find_regs(all.list, all.n, s->regs, FS_REGS_MAX);
-    return sw_replace(all.list, all.n, s->regs, s->n_regs, near);
+    s->n_regs = sw_find_regs(s, s->regs, FS_REGS_MAX);
+    return sw_replace(s, s->regs, s->n_regs, near);
 }
 
 static int upgrade_later(struct fs_state *s, int fd)
 {
+    struct facts f = {.alert = -1};
     int near = -1, far = -1, r;
     struct lk_saved saved;
     uint32_t fill = 0;
 
     r = ga_make(&near, &far, &fill);
     if (r == 0)
-        r = ask(s, fd, far, fill);
+        r = ask(s, fd, far, fill, &f);
     lk_take(&saved);
-    if (r == 0)
-        r = put_gate(s, fd, near);
-    if (r == 0) {
-        fs_set_kind(s, FS_GATE);
-        pd_add(s);
+    s->facts = f;
+    if (orphaned(s)) {
+        r = -EBADF;
     } else {
-        up_poison(s, fd, -r);
+        if (r == 0)
+            r = put_gate(s, fd, near);
+        if (r == 0) {
+            fs_set_kind(s, FS_GATE);
+            pd_add(s);
+        } else {
+            up_poison(s, fd, -r);
+        }
     }
     lk_give(&saved);
     if (near >= 0) {
@@ -232,50 +297,52 @@ static int upgrade_later(struct fs_state *s, int fd)
     return r;
 }
 
-/* The TCP socket, with keys, comes back under the numbers, with the waiting mode the program chose.
- */
-static int take_back(struct fs_state *s, int tcp)
+/* The TCP socket, with keys, comes back under the numbers, with the waiting mode and the time
+ * limits that the program chose meanwhile. */
+static int take_back(struct fs_state *s, int gate, int tcp)
 {
-    struct numbers all;
-    int wanted, has;
+    int wanted = sy.fcntl(gate, F_GETFL), has = sy.fcntl(tcp, F_GETFL);
 
-    numbers_of(s, &all);
-    if (all.n == 0)
-        return -EBADF;
-    wanted = sy.fcntl(all.list[0], F_GETFL);
-    has = sy.fcntl(tcp, F_GETFL);
     if (wanted >= 0 && has >= 0 && ((wanted ^ has) & O_NONBLOCK))
         (void)sy.fcntl(tcp, F_SETFL, has ^ O_NONBLOCK);
-    return sw_replace(all.list, all.n, s->regs, s->n_regs, tcp);
+    carry_timeouts(gate, tcp);
+    return sw_replace(s, s->regs, s->n_regs, tcp);
 }
 
 /* Under the lock. */
 static bool settle_locked(struct fs_state *s)
 {
     struct cl_result result = {.fd = -1};
-    struct numbers all;
-    int r;
+    bool closed;
+    int r, gate;
 
     if (fs_kind(s) != FS_GATE)
         return true;
+    gate = number_of(s);
+    closed = cl_hung_up(gate); /* before the answer is looked for, which comes first */
     r = cl_finish(s->sock, &result, &s->facts);
-    if (r == -EAGAIN && cl_now() < s->deadline)
+    if (r == -EAGAIN && !closed && cl_now() < s->deadline)
         return false;
-    if (r == -EAGAIN)
+    if (r == -EAGAIN && closed)
+        r = cl_failed(&s->facts, W_CODE_NO_DAEMON, EPIPE, "htlsd went away; its log says why");
+    else if (r == -EAGAIN)
         r = cl_failed(&s->facts, W_CODE_TIMEOUT, ETIMEDOUT, "htlsd did not answer in time");
+    if (r == 0)
+        r = cl_check_mode(&result, true, &s->facts);
     pd_remove(s);
     if (r == 0 && result.fd >= 0) {
-        r = take_back(s, result.fd);
-        sy.close(result.fd);
+        r = take_back(s, gate, result.fd);
         if (r == 0)
             be_up(s, FS_KERNEL);
     } else if (r == 0) {
-        numbers_of(s, &all);
-        ga_open_wide(all.list[0]);
+        ga_open_wide(gate);
         be_up(s, FS_RELAY);
     }
     if (r < 0)
-        up_poison(s, s->shadow, -r);
+        up_poison(s, gate, -r);
+    if (result.fd >= 0)
+        sy.close(result.fd);
+    free(result.early);
     return true;
 }
 
@@ -290,44 +357,32 @@ bool up_settle(struct fs_state *s)
     return done;
 }
 
-void up_wait(struct fs_state *s)
+/* Another thread may settle it, and close s->sock, while we sleep: the gate itself tells then. */
+void up_wait(struct fs_state *s, int fd)
 {
     while (!up_settle(s)) {
         uint64_t now = cl_now();
-        struct pollfd p = {.fd = s->sock, .events = POLLIN};
+        struct pollfd p[2] = {{.fd = s->sock, .events = POLLIN},
+                              {.fd = fd, .events = POLLIN | POLLOUT}};
 
-        (void)sy.poll(&p, 1, now < s->deadline ? (int)(s->deadline - now) : 0);
+        (void)sy.poll(p, 2, now < s->deadline ? (int)(s->deadline - now) : 0);
     }
 }
 
-struct moved {
-    struct fs_reg *list;
-    unsigned max, n, settled;
-};
-
 static void settle_one(int fd, struct fs_state *s, void *arg)
 {
-    struct moved *m = arg;
-
     (void)fd;
-    if (fs_kind(s) != FS_GATE || !settle_locked(s))
-        return;
-    m->settled++;
-    for (unsigned i = 0; fs_kind(s) == FS_KERNEL && i < s->n_regs && m->n < m->max; i++)
-        m->list[m->n++] = s->regs[i];
+    (void)arg;
+    (void)settle_locked(s);
 }
 
-unsigned up_settle_all(struct fs_reg *moved, unsigned max, unsigned *n_moved)
+void up_settle_all(void)
 {
-    struct moved m = {.list = moved, .max = max};
     struct lk_saved saved;
 
     lk_take(&saved);
-    pd_each_ready(settle_one, &m);
+    pd_each_ready(settle_one, NULL);
     lk_give(&saved);
-    if (n_moved)
-        *n_moved = m.n;
-    return m.settled;
 }
 
 /* --- both ---------------------------------------------------------------------------- */
@@ -357,21 +412,30 @@ int up_client(int fd, const void *value, socklen_t len)
     return flags >= 0 && (flags & O_NONBLOCK) ? upgrade_later(s, fd) : upgrade_waiting(s, fd);
 }
 
-int up_relay_error(struct fs_state *s)
+int up_relay_error(struct fs_state *s, int fd)
 {
-    struct cl_result result;
+    bool shut_wr = atomic_load(&s->rr.shut_wr);
+    struct facts f = {.alert = -1};
+    int error, sock = -1, r = 0;
     struct lk_saved saved;
-    int error, r;
 
     lk_take(&saved);
     error = atomic_load(&s->error);
-    if (!error && s->sock >= 0) {
-        r = cl_finish(s->sock, &result, &s->facts);
-        if (r < 0 && r != -EAGAIN)
-            error = s->facts.code == W_CODE_NO_DAEMON ? ECONNRESET : -r;
-        atomic_store(&s->error, error);
-        atomic_store(&s->so_error, error);
-    }
+    if (!error && s->sock >= 0 && !atomic_load(&s->rr.shut_rd))
+        sock = make_shadow(s->sock); /* another thread may close it while we wait */
     lk_give(&saved);
-    return error;
+    if (sock < 0)
+        return error;
+    r = cl_relay_end(sock, fd, shut_wr, &f);
+    sy.close(sock);
+    if (r == 0)
+        return 0;
+    lk_take(&saved);
+    s->facts.code = f.code;
+    s->facts.alert = f.alert;
+    memcpy(s->facts.text, f.text, sizeof(f.text));
+    atomic_store(&s->error, -r);
+    atomic_store(&s->so_error, -r);
+    lk_give(&saved);
+    return -r;
 }

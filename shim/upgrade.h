@@ -17,15 +17,14 @@ int up_client(int fd, const void *value, socklen_t len);
 bool up_settle(struct fs_state *s);
 
 /* Waits until a gate is settled: for a program that has made its descriptor blocking meanwhile. */
-void up_wait(struct fs_state *s);
+void up_wait(struct fs_state *s, int fd);
 
-/* Concludes every gate whose answer is there. Registrations of numbers that now hold another file
- * are put into moved (up to max). Returns how many gates were concluded. */
-unsigned up_settle_all(struct fs_reg *moved, unsigned max, unsigned *n_moved);
+/* Concludes every gate whose answer is there. */
+void up_settle_all(void);
 
 /* A relay's stream has ended or failed: 0 when that was in order, else the positive errno, which
  * then stays the state's. */
-int up_relay_error(struct fs_state *s);
+int up_relay_error(struct fs_state *s, int fd);
 
 /* Shuts the connection so that nothing can be sent on it, and marks it. Under the lock. */
 void up_poison(struct fs_state *s, int fd, int error);

@@ -11,9 +11,10 @@
 #include "client.h"
 #include "lock.h"
 #include "next.h"
+#include "swap.h"
 #include "upgrade.h"
 
-#define MOVED_MAX 64
+#define PIECE_S 1 /* so long at most a call sleeps in one go: a daemon may be silent for ever */
 
 /* A time limit that may be waited for in several pieces. */
 struct limit {
@@ -37,13 +38,16 @@ static struct limit limit_of(const struct timespec *timeout)
     return l;
 }
 
-/* What is left, for the next piece; NULL = for ever. */
-static const struct timespec *left(const struct limit *l, struct timespec *out)
+/* What is left, for the next piece; *last says that the program's own time ends with it. */
+static const struct timespec *left(const struct limit *l, struct timespec *out, bool *last)
 {
+    const struct timespec piece = {PIECE_S, 0};
     struct timespec now;
 
+    *last = false;
+    *out = piece;
     if (l->forever)
-        return NULL;
+        return out;
     clock_gettime(CLOCK_MONOTONIC, &now);
     out->tv_sec = l->end.tv_sec - now.tv_sec;
     out->tv_nsec = l->end.tv_nsec - now.tv_nsec;
@@ -51,21 +55,37 @@ static const struct timespec *left(const struct limit *l, struct timespec *out)
         out->tv_nsec += 1000000000;
         out->tv_sec--;
     }
+    *last = out->tv_sec < PIECE_S;
     if (out->tv_sec < 0)
         *out = (struct timespec){0, 0};
+    if (!*last)
+        *out = piece;
     return out;
+}
+
+/* After a real call that returned r: true when that is the program's answer. Else something has
+ * been settled, here or in another thread, and what woke the call may be gone. */
+static bool is_answer(int r, bool last, unsigned seen)
+{
+    if (r < 0)
+        return true;
+    up_settle_all();
+    return r > 0 ? !wa_settled(seen) : last && !wa_settled(seen);
 }
 
 int wa_poll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask)
 {
     struct limit l = limit_of(timeout);
     struct timespec rest;
+    unsigned seen;
+    bool last;
     int r;
 
-    (void)up_settle_all(NULL, 0, NULL);
     do {
-        r = NX(ppoll)(fds, n, left(&l, &rest), mask);
-    } while (r > 0 && wa_needed() && up_settle_all(NULL, 0, NULL) > 0);
+        seen = wa_seen();
+        up_settle_all();
+        r = NX(ppoll)(fds, n, left(&l, &rest, &last), mask);
+    } while (!is_answer(r, last, seen));
     return r;
 }
 
@@ -76,17 +96,22 @@ int wa_select(int n, fd_set *in, fd_set *out, fd_set *bad, const struct timespec
     struct limit l = limit_of(timeout);
     struct timespec rest;
     fd_set asked[3];
+    unsigned seen;
+    bool last;
     int r;
 
-    (void)up_settle_all(NULL, 0, NULL);
-    if (n > FD_SETSIZE) /* larger sets of the program's own making: no second look */
+    if (n > FD_SETSIZE) { /* larger sets of the program's own making: no second look */
+        up_settle_all();
         return NX(pselect)(n, in, out, bad, timeout, mask);
+    }
     for (int i = 0; i < 3; i++)
         if (sets[i])
             asked[i] = *sets[i];
     for (;;) {
-        r = NX(pselect)(n, in, out, bad, left(&l, &rest), mask);
-        if (r <= 0 || !wa_needed() || up_settle_all(NULL, 0, NULL) == 0)
+        seen = wa_seen();
+        up_settle_all();
+        r = NX(pselect)(n, in, out, bad, left(&l, &rest, &last), mask);
+        if (is_answer(r, last, seen))
             return r;
         for (int i = 0; i < 3; i++)
             if (sets[i])
@@ -94,18 +119,24 @@ int wa_select(int n, fd_set *in, fd_set *out, fd_set *bad, const struct timespec
     }
 }
 
-/* Takes out the events of registrations that have moved to another file. Returns how many stay. */
-static int drop_moved(int epfd, struct epoll_event *events, int n, const struct fs_reg *moved,
-                      unsigned n_moved)
+/* What is seen of a gate that gives way to the TCP socket is its HUP. Dropped, and the registration
+ * is told to look again, for the TCP socket may have been in the same bunch. */
+int wa_epoll_answer(int epfd, struct epoll_event *events, int n, unsigned seen)
 {
     int kept = 0;
 
+    if (n <= 0)
+        return n;
+    if (wa_needed())
+        up_settle_all();
+    if (!wa_settled(seen))
+        return n;
     for (int i = 0; i < n; i++) {
-        bool stale = false;
+        struct fs_reg reg;
 
-        for (unsigned k = 0; k < n_moved && !stale; k++)
-            stale = moved[k].epfd == epfd && moved[k].event.data.u64 == events[i].data.u64;
-        if (!stale)
+        if ((events[i].events & EPOLLHUP) && sw_moved(epfd, events[i].data.u64, seen, &reg))
+            (void)NX(epoll_ctl)(epfd, EPOLL_CTL_MOD, reg.fd, &reg.event);
+        else
             events[kept++] = events[i];
     }
     return kept;
@@ -114,29 +145,29 @@ static int drop_moved(int epfd, struct epoll_event *events, int n, const struct 
 static int real_epoll(int epfd, struct epoll_event *events, int max, const struct timespec *timeout,
                       const sigset_t *mask)
 {
-    long long ms = -1;
+    /* Rounded up: a rest of a microsecond is not over yet. */
+    long long ms = (long long)timeout->tv_sec * 1000 + (timeout->tv_nsec + 999999) / 1000000;
 
-    if (timeout) /* rounded up: a rest of a microsecond is not over yet */
-        ms = (long long)timeout->tv_sec * 1000 + (timeout->tv_nsec + 999999) / 1000000;
-    return NX(epoll_pwait)(epfd, events, max, ms > 2000000000 ? 2000000000 : (int)ms, mask);
+    return NX(epoll_pwait)(epfd, events, max, (int)ms, mask);
 }
 
 int wa_epoll(int epfd, struct epoll_event *events, int max, const struct timespec *timeout,
              const sigset_t *mask)
 {
     struct limit l = limit_of(timeout);
-    struct fs_reg moved[MOVED_MAX];
     struct timespec rest;
-    unsigned n_moved;
+    unsigned seen;
+    bool last;
     int r;
 
-    (void)up_settle_all(NULL, 0, NULL);
     for (;;) {
-        r = real_epoll(epfd, events, max, left(&l, &rest), mask);
-        if (r <= 0 || !wa_needed() || up_settle_all(moved, MOVED_MAX, &n_moved) == 0)
+        seen = wa_seen();
+        up_settle_all();
+        r = real_epoll(epfd, events, max, left(&l, &rest, &last), mask);
+        if (r < 0)
             return r;
-        r = drop_moved(epfd, events, r, moved, n_moved);
-        if (r > 0)
+        r = wa_epoll_answer(epfd, events, r, seen);
+        if (r > 0 || (last && !wa_settled(seen)))
             return r;
     }
 }
@@ -154,19 +185,30 @@ static struct fs_reg *reg_of(struct fs_state *s, int epfd, int fd)
     return &s->regs[s->n_regs++];
 }
 
-void wa_epoll_ctl(int epfd, int op, int fd, const struct epoll_event *event)
+int wa_epoll_ctl(int epfd, int op, int fd, struct epoll_event *event)
 {
     struct fs_state *s = fs_find(fd);
+    struct fs_reg *reg = NULL;
     struct lk_saved saved;
-    struct fs_reg *r;
+    unsigned had;
+    int r = -1;
 
     if (!s || fs_kind(s) != FS_GATE)
-        return;
-    lk_take(&saved);
-    r = fs_kind(s) == FS_GATE ? reg_of(s, epfd, fd) : NULL;
-    if (r && op == EPOLL_CTL_DEL)
-        *r = s->regs[--s->n_regs];
-    else if (r && event)
-        r->event = *event;
+        return NX(epoll_ctl)(epfd, op, fd, event);
+    lk_take(&saved); /* or it could be settled between the call and the note */
+    had = s->n_regs;
+    if (fs_kind(s) == FS_GATE)
+        reg = reg_of(s, epfd, fd);
+    if (fs_kind(s) == FS_GATE && !reg)
+        errno = ENOSPC; /* what is not noted would be lost */
+    else
+        r = NX(epoll_ctl)(epfd, op, fd, event);
+    if (reg && r < 0)
+        s->n_regs = had;
+    else if (reg && op == EPOLL_CTL_DEL)
+        *reg = s->regs[--s->n_regs];
+    else if (reg && event)
+        reg->event = *event;
     lk_give(&saved);
+    return r;
 }

@@ -9,10 +9,28 @@
 
 /* To add a suite: its prototype in suites.h, its name here. */
 static void (*const suites[])(void) = {
-    suite_wire,         suite_vectors,       suite_fdmsg,      suite_keysched, suite_openssl,
-    suite_record,       suite_ktls,          suite_probe,      suite_options,  suite_options_table,
-    suite_options_file, suite_options_check, suite_log,        suite_isolate,  suite_notify,
-    suite_cli_report,   suite_cli_status,    suite_cli_doctor, suite_manuals,  NULL,
+    suite_wire,         suite_vectors,
+    suite_fdmsg,        suite_keysched,
+    suite_openssl,      suite_record,
+    suite_ktls,         suite_probe,
+    suite_options,      suite_options_table,
+    suite_options_file, suite_options_check,
+    suite_log,          suite_isolate,
+    suite_notify,       suite_cli_report,
+    suite_cli_status,   suite_cli_doctor,
+    suite_manuals,      suite_keylog,
+    suite_sockbio,      suite_posths,
+    suite_rest,         suite_census,
+    suite_loop,         suite_sockfd,
+    suite_trust,        suite_request,
+    suite_listener,     suite_report,
+    suite_offload,      suite_tlserr,
+    suite_handshake,    suite_handshake_setup,
+    suite_relay,        suite_relay_pump,
+    suite_client,       suite_records,
+    suite_fdstate,      suite_api,
+    suite_peer,         suite_conn,
+    suite_relay_ends,   NULL,
 };
 
 int main(int argc, char **argv)

@@ -1,0 +1,427 @@
+/* Tests of shim/api.c: what a program that uses libhtls sees, with a daemon that is a thread of the
+ * test. */
+#include "../../shim/api.c"
+
+#include "fake_daemon.h"
+#include "suites.h"
+
+#include <CUnit/CUnit.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <unistd.h>
+
+/* --- a TCP connection, a daemon, an object -------------------------------------------------------
+ */
+
+static int mine, peer; /* the two ends */
+static struct fake d;
+static struct htls *h;
+
+static void connect_pair(void)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t n = sizeof(a);
+    int l = socket(AF_INET, SOCK_STREAM, 0);
+
+    CU_ASSERT_EQUAL_FATAL(bind(l, (struct sockaddr *)&a, n), 0);
+    CU_ASSERT_EQUAL_FATAL(listen(l, 1), 0);
+    CU_ASSERT_EQUAL_FATAL(getsockname(l, (struct sockaddr *)&a, &n), 0);
+    mine = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CU_ASSERT_EQUAL_FATAL(connect(mine, (struct sockaddr *)&a, n), 0);
+    peer = accept(l, NULL, NULL);
+    CU_ASSERT_TRUE_FATAL(peer >= 0);
+    close(l);
+}
+
+static void begin(void (*act)(struct fake *, int))
+{
+    connect_pair();
+    fake_start(&d, act);
+    h = htls_new();
+    CU_ASSERT_PTR_NOT_NULL_FATAL(h);
+    CU_ASSERT_EQUAL(htls_set_daemon(h, d.path), 0);
+}
+
+static void finish(void)
+{
+    htls_free(h);
+    fake_stop(&d);
+    close(mine);
+    close(peer);
+}
+
+/* In both directions, so that nothing can go out in the clear. */
+static bool is_shut(int fd)
+{
+    struct pollfd p = {.fd = fd, .events = POLLIN | POLLRDHUP};
+
+    return send(fd, "x", 1, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 && errno == EPIPE &&
+           poll(&p, 1, 0) > 0;
+}
+
+static void expect(const char *text, size_t n, int flags)
+{
+    char buf[64];
+
+    CU_ASSERT_EQUAL(htls_recv(h, buf, n, flags), (ssize_t)strlen(text));
+    CU_ASSERT_EQUAL(memcmp(buf, text, strlen(text)), 0);
+}
+
+/* --- what the daemon does
+ * -------------------------------------------------------------------------- */
+
+static void act_kernel(struct fake *f, int sock)
+{
+    fake_take(f, sock);
+    fake_welcome(f, sock);
+    fake_result(f, sock, W_MODE_KERNEL, -1, NULL, 0);
+}
+
+static void act_early(struct fake *f, int sock)
+{
+    fake_take(f, sock);
+    fake_result(f, sock, W_MODE_KERNEL, -1, "early", 5);
+}
+
+/* The thread is the relay's other end: says "relay", echoes one piece, ends. */
+static void relay(struct fake *f, int sock, bool in_order)
+{
+    struct pollfd p = {.fd = sock, .events = POLLRDHUP};
+    char buf[16];
+    int pair[2];
+    ssize_t n;
+
+    fake_take(f, sock);
+    CU_ASSERT_EQUAL_FATAL(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    fake_result(f, sock, W_MODE_RELAY, pair[1], NULL, 0);
+    close(pair[1]);
+    (void)send(pair[0], "relay", 5, MSG_NOSIGNAL);
+    n = recv(pair[0], buf, sizeof(buf), 0);
+    if (n > 0)
+        (void)send(pair[0], buf, (size_t)n, MSG_NOSIGNAL);
+    if (!in_order)
+        fake_error(f, sock, W_CODE_RESET, ECONNRESET, "cut off");
+    else
+        n = recv(pair[0], buf, sizeof(buf), 0); /* up to the program's own end */
+    close(pair[0]);
+    (void)poll(&p, 1, 5000); /* this connection is the client's to close */
+}
+
+static void act_relay(struct fake *f, int sock)
+{
+    relay(f, sock, true);
+}
+
+static void act_relay_cut(struct fake *f, int sock)
+{
+    relay(f, sock, false);
+}
+
+static void act_refuse(struct fake *f, int sock)
+{
+    fake_take(f, sock);
+    fake_error(f, sock, W_CODE_CERTIFICATE_EXPIRED, EKEYREJECTED, "it has expired");
+}
+
+/* Answers when the client has been told to go on: it writes one byte into its TCP connection. */
+static void act_later(struct fake *f, int sock)
+{
+    char c;
+
+    fake_take(f, sock);
+    fake_welcome(f, sock);
+    CU_ASSERT_EQUAL(recv(peer, &c, 1, MSG_PEEK), 1);
+    fake_result(f, sock, W_MODE_KERNEL, -1, NULL, 0);
+}
+
+static bool client_went;
+
+static void act_wait_for_end(struct fake *f, int sock)
+{
+    struct pollfd p = {.fd = sock, .events = POLLRDHUP};
+
+    fake_take(f, sock);
+    client_went = poll(&p, 1, 5000) == 1 && (p.revents & (POLLRDHUP | POLLHUP));
+}
+
+static void act_wrong_mode(struct fake *f, int sock)
+{
+    fake_take(f, sock);
+    fake_result(f, sock, W_MODE_RELAY, -1, NULL, 0); /* and where is the relay's end? */
+}
+
+/* --- tests
+ * ------------------------------------------------------------------------------------------- */
+
+static void test_before(void)
+{
+    char buf[4];
+
+    htls_free(NULL);
+    h = htls_new();
+    CU_ASSERT_PTR_NOT_NULL_FATAL(h);
+    CU_ASSERT_EQUAL(htls_fd(h), -EBADF);
+    CU_ASSERT_EQUAL(htls_pollfd(h), -EBADF);
+    CU_ASSERT_EQUAL(htls_recv(h, buf, 4, 0), -ENOTCONN);
+    CU_ASSERT_EQUAL(htls_send(h, buf, 4, 0), -ENOTCONN);
+    CU_ASSERT_EQUAL(htls_pending(h), 0);
+    CU_ASSERT_STRING_EQUAL(htls_version(h), "");
+    CU_ASSERT_STRING_EQUAL(htls_cipher(h), "");
+    CU_ASSERT_STRING_EQUAL(htls_error(h), "");
+    CU_ASSERT_STRING_EQUAL(htls_error_name(h), "");
+    CU_ASSERT_STRING_EQUAL(htls_mode_name(htls_mode_tx(h)), "none");
+    CU_ASSERT_EQUAL(htls_alert(h), -1);
+    CU_ASSERT_EQUAL(htls_verify_code(h), 0);
+    htls_free(h);
+}
+
+static void test_settings(void)
+{
+    static const uint16_t suites[33];
+    char path[108];
+
+    h = htls_new();
+    memset(path, 'x', sizeof(path) - 1);
+    path[107] = '\0';
+    CU_ASSERT_EQUAL(htls_set_daemon(h, path), 0);
+    CU_ASSERT_EQUAL(
+        htls_set_daemon(h, "0123456789012345678901234567890123456789012345678901234567890123"
+                           "01234567890123456789012345678901234567890123456789"),
+        -ENAMETOOLONG);
+    CU_ASSERT_EQUAL(htls_set_alpn(h, "h2,http/1.1"), 0);
+    CU_ASSERT_EQUAL(htls_set_alpn(h, "h2,,"), -EINVAL);
+    CU_ASSERT_EQUAL(htls_set_alpn(h, NULL), 0);
+    CU_ASSERT_EQUAL(htls_set_versions(h, 0x0303, 0x0304), 0);
+    CU_ASSERT_EQUAL(htls_set_versions(h, 0x0304, 0x0303), -EINVAL);
+    CU_ASSERT_EQUAL(htls_set_versions(h, 0x0302, 0x0303), -EINVAL);
+    CU_ASSERT_EQUAL(htls_set_versions(h, 0x0304, 0x0305), -EINVAL);
+    CU_ASSERT_EQUAL(htls_set_suites(h, suites, 32), 0);
+    CU_ASSERT_EQUAL(htls_set_suites(h, suites, 33), -EINVAL);
+    CU_ASSERT_EQUAL(htls_set_suites(h, NULL, 0), 0);
+    CU_ASSERT_EQUAL(htls_set_ca(h, "", W_TRUST_MAX + 1), -EFBIG);
+    CU_ASSERT_EQUAL(htls_set_ca(h, NULL, 0), 0);
+    CU_ASSERT_EQUAL(htls_set_path(h, HTLS_PATH_RELAY), 0);
+    CU_ASSERT_EQUAL(htls_set_path(h, 3), -EINVAL);
+    CU_ASSERT_EQUAL(htls_set_path(h, -1), -EINVAL);
+    CU_ASSERT_EQUAL(htls_set_verify(h, 0), 0);
+    htls_free(h);
+}
+
+/* What cannot begin leaves the program's descriptor as it was, and the object too. */
+static void test_wrong_descriptor(void)
+{
+    char longer[300];
+    int udp = socket(AF_INET, SOCK_DGRAM, 0), tcp = socket(AF_INET, SOCK_STREAM, 0), pipes[2];
+
+    begin(act_kernel);
+    CU_ASSERT_EQUAL_FATAL(pipe(pipes), 0);
+    CU_ASSERT_EQUAL(htls_connect(h, pipes[0], "host.test", 0), -ENOTSOCK);
+    CU_ASSERT_EQUAL(htls_connect(h, udp, "host.test", 0), -EINVAL);
+    CU_ASSERT_EQUAL(htls_connect(h, tcp, "host.test", 0), -ENOTCONN);
+    CU_ASSERT_EQUAL(listen(tcp, 1), 0);
+    CU_ASSERT_EQUAL(htls_connect(h, tcp, "host.test", 0), -EINVAL);
+    CU_ASSERT_EQUAL(htls_connect(h, mine, "", 0), -EINVAL);
+    memset(longer, 'x', sizeof(longer));
+    longer[299] = '\0';
+    CU_ASSERT_EQUAL(htls_connect(h, mine, longer, 0), -EINVAL);
+    CU_ASSERT_TRUE(strlen(htls_error(h)) > 0);
+    CU_ASSERT_EQUAL(send(mine, "x", 1, 0), 1);
+    CU_ASSERT_EQUAL(htls_connect(h, mine, "host.test", 0), 0);
+    CU_ASSERT_STRING_EQUAL(htls_error(h), "");
+    CU_ASSERT_EQUAL(htls_connect(h, mine, "host.test", 0), -EALREADY);
+    close(udp);
+    close(tcp);
+    close(pipes[0]);
+    close(pipes[1]);
+    finish();
+}
+
+static void test_kernel(void)
+{
+    begin(act_kernel);
+    CU_ASSERT_EQUAL(htls_set_ca(h, "some text", 9), 0);
+    CU_ASSERT_EQUAL(htls_set_alpn(h, "h2"), 0);
+    CU_ASSERT_EQUAL(htls_connect(h, mine, "host.test", 0), 0);
+    CU_ASSERT_EQUAL(d.types[1], W_TRUST);
+    CU_ASSERT_EQUAL(d.trust, 9);
+    CU_ASSERT_EQUAL(d.caps, W_CAP_EARLY);
+    CU_ASSERT_EQUAL(htls_fd(h), mine);
+    CU_ASSERT_EQUAL(htls_pollfd(h), -EBADF);
+    CU_ASSERT_STRING_EQUAL(htls_version(h), "TLSv1.3");
+    CU_ASSERT_STRING_EQUAL(htls_cipher(h), "TLS_AES_128_GCM_SHA256");
+    CU_ASSERT_STRING_EQUAL(htls_alpn(h), "h2");
+    CU_ASSERT_STRING_EQUAL(htls_group(h), "x25519");
+    CU_ASSERT_STRING_EQUAL(htls_why(h), "because");
+    CU_ASSERT_STRING_EQUAL(htls_error(h), "");
+    CU_ASSERT_EQUAL(htls_mode_tx(h), HTLS_MODE_KERNEL);
+    CU_ASSERT_EQUAL(htls_mode_rx(h), HTLS_MODE_KERNEL);
+    /* without keys the socket carries plain bytes: enough to see that they go by it */
+    CU_ASSERT_EQUAL(htls_send(h, "ping", 4, 0), 4);
+    CU_ASSERT_EQUAL(send(peer, "pong", 4, 0), 4);
+    expect("pong", 64, 0);
+    CU_ASSERT_EQUAL(htls_recv(h, &(char){0}, 1, MSG_DONTWAIT), -EAGAIN);
+    CU_ASSERT_EQUAL(shutdown(peer, SHUT_WR), 0); /* no close_notify before it */
+    CU_ASSERT_EQUAL(htls_recv(h, &(char){0}, 1, 0), -ECONNRESET);
+    CU_ASSERT_TRUE(strlen(htls_error(h)) > 0);
+    CU_ASSERT_STRING_EQUAL(htls_why(h), "");
+    finish();
+}
+
+static void test_early(void)
+{
+    char a[3], b[8];
+    struct iovec iov[2] = {{a, 3}, {b, 8}};
+
+    begin(act_early);
+    CU_ASSERT_EQUAL(htls_connect(h, mine, "host.test", 0), 0);
+    CU_ASSERT_EQUAL(send(peer, " late", 5, 0), 5);
+    CU_ASSERT_EQUAL(htls_pending(h), 5);
+    expect("ea", 2, MSG_PEEK);
+    CU_ASSERT_EQUAL(htls_pending(h), 5);
+    expect("e", 1, 0);
+    CU_ASSERT_EQUAL(htls_pending(h), 4);
+    CU_ASSERT_EQUAL(htls_readv(h, iov, 2, 0), 4);
+    CU_ASSERT_EQUAL(memcmp(a, "arl", 3), 0);
+    CU_ASSERT_EQUAL(b[0], 'y');
+    CU_ASSERT_EQUAL(htls_pending(h), 0);
+    expect(" late", 64, 0);
+    finish();
+}
+
+static void test_relay(void)
+{
+    int number;
+
+    begin(act_relay);
+    number = mine;
+    CU_ASSERT_EQUAL(htls_connect(h, mine, "host.test", 0), 0);
+    CU_ASSERT_EQUAL(htls_fd(h), number);
+    CU_ASSERT_TRUE(fcntl(number, F_GETFD) & FD_CLOEXEC);
+    CU_ASSERT_EQUAL(htls_mode_tx(h), HTLS_MODE_RELAY);
+    expect("relay", 5, MSG_WAITALL);
+    CU_ASSERT_EQUAL(htls_send(h, "echo", 4, 0), 4);
+    expect("echo", 4, MSG_WAITALL);
+    CU_ASSERT_EQUAL(htls_shutdown(h), 0);
+    CU_ASSERT_EQUAL(htls_shutdown(h), 0);
+    CU_ASSERT_EQUAL(htls_send(h, "more", 4, 0), -EPIPE);
+    CU_ASSERT_EQUAL(htls_recv(h, &(char){0}, 1, 0), 0);
+    CU_ASSERT_STRING_EQUAL(htls_error(h), "");
+    finish();
+}
+
+/* The daemon says on its own socket that the end of the stream was none. */
+static void test_relay_cut(void)
+{
+    begin(act_relay_cut);
+    CU_ASSERT_EQUAL(htls_connect(h, mine, "host.test", 0), 0);
+    expect("relay", 5, MSG_WAITALL);
+    CU_ASSERT_EQUAL(htls_send(h, "echo", 4, 0), 4);
+    expect("echo", 4, MSG_WAITALL);
+    CU_ASSERT_EQUAL(htls_recv(h, &(char){0}, 1, 0), -ECONNRESET);
+    CU_ASSERT_STRING_EQUAL(htls_error(h), "cut off");
+    CU_ASSERT_EQUAL(htls_recv(h, &(char){0}, 1, 0), -ECONNRESET);
+    finish();
+}
+
+static void test_refused(void)
+{
+    begin(act_refuse);
+    CU_ASSERT_EQUAL(htls_connect(h, mine, "host.test", 0), -EKEYREJECTED);
+    CU_ASSERT_STRING_EQUAL(htls_error(h), "it has expired");
+    CU_ASSERT_STRING_EQUAL(htls_error_name(h), "certificate-expired");
+    CU_ASSERT_EQUAL(htls_alert(h), 45);
+    CU_ASSERT_EQUAL(htls_verify_code(h), 10);
+    CU_ASSERT_TRUE(is_shut(mine));
+    CU_ASSERT_EQUAL(htls_send(h, "x", 1, 0), -ENOTCONN);
+    CU_ASSERT_EQUAL(htls_connect(h, mine, "host.test", 0), -EALREADY);
+    finish();
+}
+
+static void test_no_daemon(void)
+{
+    connect_pair();
+    h = htls_new();
+    htls_set_daemon(h, "/nonexistent/htls.sock");
+    CU_ASSERT_EQUAL(htls_connect(h, mine, "host.test", 0), -ENOENT);
+    CU_ASSERT_STRING_EQUAL(htls_error_name(h), "no-daemon");
+    CU_ASSERT_TRUE(is_shut(mine));
+    htls_free(h);
+    close(mine);
+    close(peer);
+}
+
+/* Else plain bytes would go where the program believes in keys. */
+static void test_wrong_mode(void)
+{
+    begin(act_wrong_mode);
+    CU_ASSERT_EQUAL(htls_connect(h, mine, "host.test", 0), -EPROTO);
+    CU_ASSERT_TRUE(is_shut(mine));
+    CU_ASSERT_EQUAL(htls_send(h, "x", 1, 0), -ENOTCONN);
+    finish();
+}
+
+static void test_start(void)
+{
+    struct pollfd p = {.events = POLLIN};
+
+    begin(act_later);
+    CU_ASSERT_EQUAL(htls_start(h, mine, "host.test", 0), 0);
+    CU_ASSERT_EQUAL(htls_start(h, mine, "host.test", 0), -EALREADY);
+    p.fd = htls_pollfd(h);
+    CU_ASSERT_TRUE_FATAL(p.fd >= 0);
+    CU_ASSERT_EQUAL(htls_finish(h), -EAGAIN);
+    CU_ASSERT_EQUAL(htls_send(h, "x", 1, 0), -ENOTCONN);
+    CU_ASSERT_EQUAL(send(mine, "!", 1, 0), 1); /* the daemon's sign to go on */
+    while (htls_finish(h) == -EAGAIN)
+        CU_ASSERT_EQUAL_FATAL(poll(&p, 1, 5000), 1);
+    CU_ASSERT_EQUAL(htls_finish(h), 0);
+    CU_ASSERT_EQUAL(htls_mode_rx(h), HTLS_MODE_KERNEL);
+    finish();
+}
+
+static void test_free_cancels(void)
+{
+    client_went = false;
+    begin(act_wait_for_end);
+    CU_ASSERT_EQUAL(htls_start(h, mine, "host.test", 0), 0);
+    htls_free(h);
+    h = NULL;
+    CU_ASSERT_TRUE(is_shut(mine));
+    finish();
+    CU_ASSERT_TRUE(client_went);
+}
+
+static void test_close(void)
+{
+    char buf[8];
+
+    begin(act_kernel);
+    CU_ASSERT_EQUAL(htls_connect(h, mine, "host.test", 0), 0);
+    CU_ASSERT_EQUAL(htls_close(h), 0);
+    CU_ASSERT_EQUAL(fcntl(mine, F_GETFD), -1);
+    CU_ASSERT_EQUAL(recv(peer, buf, sizeof(buf), 0), 2); /* close_notify, here without keys */
+    CU_ASSERT_EQUAL(recv(peer, buf, sizeof(buf), 0), 0);
+    CU_ASSERT_EQUAL(htls_fd(h), -EBADF);
+    CU_ASSERT_STRING_EQUAL(htls_version(h), "TLSv1.3"); /* the facts stay */
+    mine = -1;
+    finish();
+}
+
+void suite_api(void)
+{
+    CU_pSuite suite = CU_add_suite("api", NULL, NULL);
+
+    CU_add_test(suite, "before the handshake", test_before);
+    CU_add_test(suite, "settings", test_settings);
+    CU_add_test(suite, "descriptors that will not do", test_wrong_descriptor);
+    CU_add_test(suite, "kernel mode", test_kernel);
+    CU_add_test(suite, "early bytes", test_early);
+    CU_add_test(suite, "relay mode", test_relay);
+    CU_add_test(suite, "a relay that is cut off", test_relay_cut);
+    CU_add_test(suite, "refused", test_refused);
+    CU_add_test(suite, "no daemon", test_no_daemon);
+    CU_add_test(suite, "an answer that does not fit", test_wrong_mode);
+    CU_add_test(suite, "without waiting", test_start);
+    CU_add_test(suite, "freed in mid-handshake", test_free_cancels);
+    CU_add_test(suite, "close", test_close);
+}

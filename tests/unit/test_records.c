@@ -1,0 +1,381 @@
+/* Tests of shim/records.c against a model of what the kernel answers (kernel-notes, records). */
+#include "../../shim/records.c"
+
+#include "record_model.h"
+#include "suites.h"
+
+#include <CUnit/CUnit.h>
+
+static struct rr_state s;
+static char buf[64];
+
+static void fresh(uint16_t version, enum ending end)
+{
+    n_queue = head_of_queue = 0;
+    ending = end;
+    shuts = reads = sends = polls = refuse_sends = 0;
+    memset(buf, '#', sizeof(buf));
+    rr_init(&s, version);
+}
+
+static ssize_t take(size_t n, int flags)
+{
+    struct iovec iov = {buf, n};
+    struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
+
+    return rr_recvmsg(7, &s, &m, flags);
+}
+
+static void expect(const char *text, size_t n, int flags)
+{
+    CU_ASSERT_EQUAL(take(n, flags), (ssize_t)strlen(text));
+    CU_ASSERT_EQUAL(memcmp(buf, text, strlen(text)), 0);
+}
+
+/* --- the rows of the table -----------------------------------------------------------------------
+ */
+
+static void test_data(void)
+{
+    fresh(0x0304, QUIET);
+    data("one ");
+    data("two");
+    expect("one t", 5, 0);
+    expect("wo", 64, 0);
+    CU_ASSERT_EQUAL(take(64, 0), -EAGAIN);
+    data("three");
+    expect("three", 64, 0);
+}
+
+static void test_ticket(void)
+{
+    fresh(0x0304, QUIET);
+    ticket();
+    ticket();
+    data("behind");
+    expect("behind", 64, 0);
+    data("before");
+    ticket();
+    data("after");
+    expect("before", 64, 0);
+    expect("after", 64, 0);
+    ticket();
+    CU_ASSERT_EQUAL(take(64, MSG_DONTWAIT), -EAGAIN);
+}
+
+/* A control record is longer than the program's buffer: nothing of its rest is taken for data. */
+static void test_ticket_small_buffer(void)
+{
+    fresh(0x0304, QUIET);
+    ticket();
+    data("ab");
+    ticket();
+    alert(1, 0);
+    expect("a", 1, 0);
+    expect("b", 1, 0);
+    CU_ASSERT_EQUAL(take(1, 0), 0);
+    CU_ASSERT_TRUE(atomic_load(&s.eof));
+}
+
+static void test_ticket_into_many_buffers(void)
+{
+    char a[1], b[3], c[40];
+    struct iovec iov[3] = {{a, 1}, {b, 3}, {c, sizeof(c)}};
+    struct msghdr m = {.msg_iov = iov, .msg_iovlen = 3};
+
+    fresh(0x0304, QUIET);
+    ticket();
+    data("0123456789");
+    CU_ASSERT_EQUAL(rr_recvmsg(7, &s, &m, 0), 10);
+    CU_ASSERT_EQUAL(a[0], '0');
+    CU_ASSERT_EQUAL(memcmp(b, "123", 3), 0);
+    CU_ASSERT_EQUAL(memcmp(c, "456789", 6), 0);
+}
+
+static void test_close_notify(void)
+{
+    fresh(0x0304, QUIET);
+    data("last");
+    alert(1, 0);
+    expect("last", 64, 0);
+    CU_ASSERT_EQUAL(take(64, 0), 0);
+    CU_ASSERT_EQUAL(shuts, 1);
+    CU_ASSERT_EQUAL(shut_how, SHUT_RD);
+    reads = 0;
+    ending = FIN;
+    CU_ASSERT_EQUAL(take(64, 0), 0); /* and stays, whatever the kernel would say */
+    CU_ASSERT_EQUAL(reads, 0);
+}
+
+/* What some peers say before close_notify (RFC 8446 section 6.1). */
+static void test_user_canceled(void)
+{
+    fresh(0x0304, QUIET);
+    alert(1, 90);
+    alert(1, 0);
+    CU_ASSERT_EQUAL(take(64, 0), 0);
+    CU_ASSERT_TRUE(atomic_load(&s.eof));
+    CU_ASSERT_EQUAL(atomic_load(&s.alert), -1);
+}
+
+static void test_fatal_alert(void)
+{
+    fresh(0x0304, QUIET);
+    alert(2, 20);
+    data("never");
+    CU_ASSERT_EQUAL(take(64, 0), -EPROTO);
+    CU_ASSERT_EQUAL(atomic_load(&s.alert), 20);
+    CU_ASSERT_EQUAL(take(64, 0), -EPROTO);
+    CU_ASSERT_FALSE(atomic_load(&s.eof));
+    CU_ASSERT_TRUE(strlen(rr_text(EPROTO)) > 0);
+}
+
+/* A warning means nothing in TLS 1.3 (all but two alerts are fatal there), and something in 1.2. */
+static void test_warning(void)
+{
+    fresh(0x0304, QUIET);
+    alert(1, 100);
+    CU_ASSERT_EQUAL(take(64, 0), -EPROTO);
+    fresh(0x0303, QUIET);
+    alert(1, 100);
+    data("on");
+    expect("on", 64, 0);
+    alert(2, 100);
+    CU_ASSERT_EQUAL(take(64, 0), -EPROTO);
+}
+
+static void test_short_alert(void)
+{
+    fresh(0x0304, QUIET);
+    add(ALERT, "\1", 1);
+    CU_ASSERT_EQUAL(take(64, 0), -EPROTO);
+}
+
+static void test_key_update(void)
+{
+    fresh(0x0304, QUIET);
+    add(HANDSHAKE, "\x18\0\0\1\1", 5);
+    data("under the next key");
+    CU_ASSERT_EQUAL(take(64, 0), -EKEYEXPIRED);
+    reads = 0;
+    CU_ASSERT_EQUAL(take(64, 0), -EKEYEXPIRED);
+    CU_ASSERT_EQUAL(reads, 0);
+    CU_ASSERT_PTR_NOT_NULL(strstr(rr_text(EKEYEXPIRED), "key"));
+}
+
+static void test_other_records(void)
+{
+    fresh(0x0304, QUIET);
+    add(HANDSHAKE, "\x0d\0\0\0", 4); /* CertificateRequest */
+    CU_ASSERT_EQUAL(take(64, 0), -EPROTO);
+    fresh(0x0304, QUIET);
+    add(20, "\1", 1);
+    CU_ASSERT_EQUAL(take(64, 0), -EPROTO);
+    CU_ASSERT_EQUAL(take(64, 0), -EPROTO);
+}
+
+static void test_truncation(void)
+{
+    fresh(0x0304, FIN);
+    data("half");
+    expect("half", 64, 0);
+    CU_ASSERT_EQUAL(take(64, 0), -ECONNRESET);
+    ending = QUIET;
+    CU_ASSERT_EQUAL(take(64, 0), -ECONNRESET);
+    fresh(0x0304, FIN); /* the program has shut reading: it made the end itself */
+    atomic_store(&s.shut_rd, true);
+    CU_ASSERT_EQUAL(take(64, 0), 0);
+}
+
+static void test_errors(void)
+{
+    static const struct {
+        int from_kernel, to_program;
+        bool sticks;
+    } rows[] = {
+        {EBADMSG, EBADMSG, true}, {EMSGSIZE, EBADMSG, true}, {EAGAIN, EAGAIN, false},
+        {EINTR, EINTR, false},    {EFAULT, EFAULT, false},   {ENOMEM, ENOMEM, false},
+    };
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+        fresh(0x0304, BROKEN);
+        broken_errno = rows[i].from_kernel;
+        CU_ASSERT_EQUAL(take(64, 0), -rows[i].to_program);
+        data("x");
+        CU_ASSERT_EQUAL(take(64, 0), rows[i].sticks ? -rows[i].to_program : 1);
+    }
+    /* after a reset the kernel says it once, then gives what looks like an orderly end */
+    fresh(0x0304, BROKEN);
+    broken_errno = ECONNRESET;
+    CU_ASSERT_EQUAL(take(64, 0), -ECONNRESET);
+    ending = FIN;
+    CU_ASSERT_EQUAL(take(64, 0), -ECONNRESET);
+}
+
+static void test_empty_record(void)
+{
+    fresh(0x0304, QUIET);
+    add(DATA, "", 0);
+    ticket(); /* so that the model returns the empty record alone */
+    data("on");
+    expect("on", 64, 0);
+}
+
+/* --- flags
+ * ---------------------------------------------------------------------------------------- */
+
+static void test_peek(void)
+{
+    fresh(0x0304, QUIET);
+    ticket();
+    data("peeked");
+    ticket();
+    data("read");
+    expect("pee", 3, MSG_PEEK);
+    expect("peeked", 64, MSG_PEEK);
+    expect("peeked", 64, 0);
+    expect("r", 1, MSG_PEEK);
+    expect("read", 64, 0);
+    alert(1, 0);
+    CU_ASSERT_EQUAL(take(64, MSG_PEEK), 0);
+    CU_ASSERT_EQUAL(take(64, 0), 0);
+}
+
+static void test_waitall(void)
+{
+    fresh(0x0304, QUIET);
+    ticket();
+    data("1234");
+    ticket();
+    data("5678");
+    data("9");
+    expect("12345678", 8, MSG_WAITALL);
+    expect("9", 1, MSG_WAITALL);
+    data("ab");
+    alert(1, 0);
+    expect("ab", 8, MSG_WAITALL); /* what there is; the end comes with the next call */
+    CU_ASSERT_EQUAL(take(8, MSG_WAITALL), 0);
+}
+
+static void test_waitall_many_buffers(void)
+{
+    char a[3], b[4];
+    struct iovec iov[2] = {{a, 3}, {b, 4}};
+    struct msghdr m = {.msg_iov = iov, .msg_iovlen = 2};
+
+    fresh(0x0304, QUIET);
+    data("01");
+    ticket();
+    data("23456");
+    CU_ASSERT_EQUAL(rr_recvmsg(7, &s, &m, MSG_WAITALL), 7);
+    CU_ASSERT_EQUAL(memcmp(a, "012", 3), 0);
+    CU_ASSERT_EQUAL(memcmp(b, "3456", 4), 0);
+    CU_ASSERT_EQUAL(iov[0].iov_len, 3); /* the program's own are as they were */
+    CU_ASSERT_EQUAL(iov[1].iov_len, 4);
+}
+
+static void test_nothing_asked(void)
+{
+    fresh(0x0304, FIN);
+    CU_ASSERT_EQUAL(take(0, 0), 0);
+    CU_ASSERT_EQUAL(atomic_load(&s.error), 0);
+    CU_ASSERT_EQUAL(take(64, MSG_OOB), -EINVAL);
+}
+
+static void test_callers_header(void)
+{
+    char name[16], control[64];
+    struct iovec iov = {buf, sizeof(buf)};
+    struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
+
+    m.msg_name = name;
+    m.msg_namelen = sizeof(name);
+    m.msg_control = control;
+    m.msg_controllen = sizeof(control);
+    fresh(0x0304, QUIET);
+    data("x");
+    CU_ASSERT_EQUAL(rr_recvmsg(7, &s, &m, 0), 1);
+    CU_ASSERT_EQUAL(m.msg_namelen, 0);
+    CU_ASSERT_EQUAL(m.msg_controllen, 0); /* record types are ours, not the program's */
+    CU_ASSERT_EQUAL(m.msg_flags & (MSG_EOR | MSG_CTRUNC), 0);
+    CU_ASSERT_PTR_EQUAL(m.msg_control, control);
+    CU_ASSERT_PTR_EQUAL(m.msg_iov, &iov);
+}
+
+/* --- sending the end
+ * ------------------------------------------------------------------------------ */
+
+static void test_send_close_notify(void)
+{
+    fresh(0x0304, QUIET);
+    CU_ASSERT_EQUAL(rr_close_notify(7, &s, 0), 0);
+    CU_ASSERT_EQUAL(sent_type, ALERT);
+    CU_ASSERT_EQUAL(sent[0], 1);
+    CU_ASSERT_EQUAL(sent[1], 0);
+    CU_ASSERT_EQUAL(rr_close_notify(7, &s, 0), 0);
+    CU_ASSERT_EQUAL(sends, 1);
+}
+
+static void test_send_close_notify_full(void)
+{
+    fresh(0x0304, QUIET);
+    refuse_sends = 1;
+    refuse_with = EAGAIN;
+    CU_ASSERT_EQUAL(rr_close_notify(7, &s, 1000), 0);
+    CU_ASSERT_EQUAL(sends, 2);
+    CU_ASSERT_EQUAL(polls, 1);
+    fresh(0x0304, QUIET);
+    refuse_sends = 1;
+    CU_ASSERT_EQUAL(rr_close_notify(7, &s, 0), -EAGAIN);
+    CU_ASSERT_EQUAL(polls, 0);
+    CU_ASSERT_EQUAL(rr_close_notify(7, &s, 0), 0); /* it is still due */
+    CU_ASSERT_EQUAL(sends, 2);
+    fresh(0x0304, QUIET);
+    refuse_sends = 1;
+    refuse_with = EPIPE;
+    CU_ASSERT_EQUAL(rr_close_notify(7, &s, 1000), -EPIPE);
+    CU_ASSERT_EQUAL(polls, 0);
+}
+
+static int init(void)
+{
+    real = sy;
+    sy.recvmsg = model_recvmsg;
+    sy.sendmsg = model_sendmsg;
+    sy.shutdown = model_shutdown;
+    sy.poll = model_poll;
+    return 0;
+}
+
+static int clean(void)
+{
+    sy = real;
+    return 0;
+}
+
+void suite_records(void)
+{
+    CU_pSuite suite = CU_add_suite("records", init, clean);
+
+    CU_add_test(suite, "data", test_data);
+    CU_add_test(suite, "tickets", test_ticket);
+    CU_add_test(suite, "a ticket longer than the buffer", test_ticket_small_buffer);
+    CU_add_test(suite, "a ticket over several buffers", test_ticket_into_many_buffers);
+    CU_add_test(suite, "close_notify", test_close_notify);
+    CU_add_test(suite, "user_canceled", test_user_canceled);
+    CU_add_test(suite, "a fatal alert", test_fatal_alert);
+    CU_add_test(suite, "warnings", test_warning);
+    CU_add_test(suite, "half an alert", test_short_alert);
+    CU_add_test(suite, "KeyUpdate", test_key_update);
+    CU_add_test(suite, "other records", test_other_records);
+    CU_add_test(suite, "the end without close_notify", test_truncation);
+    CU_add_test(suite, "errors of the kernel", test_errors);
+    CU_add_test(suite, "an empty record", test_empty_record);
+    CU_add_test(suite, "MSG_PEEK", test_peek);
+    CU_add_test(suite, "MSG_WAITALL", test_waitall);
+    CU_add_test(suite, "MSG_WAITALL over several buffers", test_waitall_many_buffers);
+    CU_add_test(suite, "nothing asked for, MSG_OOB", test_nothing_asked);
+    CU_add_test(suite, "the caller's header", test_callers_header);
+    CU_add_test(suite, "close_notify is sent once", test_send_close_notify);
+    CU_add_test(suite, "close_notify into a full buffer", test_send_close_notify_full);
+}
