@@ -9,17 +9,19 @@
 #include "conn.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 
 #include "../proto/secret.h"
 #include "ktls.h"
 #include "log.h"
 #include "relay_ends.h"
 #include "sockfd.h"
+
+#define BURST 100 /* handshakes after which a pause is worth giving memory back in */
 
 enum state { WAITING, CONNECTING, HANDSHAKING, COMMITTING, UP, FAILED, STATES };
 
@@ -54,14 +56,6 @@ struct conn {
     uint64_t cookie;
 };
 
-static uint64_t now_ms(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
-
 static void cn_goto(struct conn *c, enum state to)
 {
     if (!(states[c->state].next & 1u << to)) {
@@ -74,7 +68,7 @@ static void cn_goto(struct conn *c, enum state to)
 
 static bool ended(const struct conn *c)
 {
-    return c->state == UP || c->state == FAILED;
+    return states[c->state].next == 0;
 }
 
 /* --- the end ------------------------------------------------------------------------- */
@@ -121,8 +115,19 @@ static void leave_running(struct conn *c, enum state was)
         unlink_waiting(c);
     } else {
         c->w->running--;
+        c->w->since_trim++;
         st_sub(&c->w->stats->handshakes, 1);
     }
+}
+
+/* A burst of handshakes leaves its memory with the C library; when it is over the system gets it
+ * back. */
+static void trim_after_burst(struct worker *w)
+{
+    if (w->running > 0 || w->waiting || w->since_trim < BURST)
+        return;
+    w->since_trim = 0;
+    malloc_trim(0);
 }
 
 /* The end without TLS. The socket is shut down whoever else holds it: after TLS was asked for,
@@ -139,12 +144,13 @@ static void fail(struct conn *c)
     st_add(&c->w->stats->failed, 1);
     lg_info("failed name=%s peer=%s uid=%u pid=%d code=%s %llu ms: %s", c->name, c->remote,
             c->peer.uid, c->peer.pid, w_code_name(c->f.code),
-            (unsigned long long)(now_ms() - c->began), c->f.text);
+            (unsigned long long)(lp_now_ms() - c->began), c->f.text);
     c->owner.owner = NULL;
     if (owner.owner)
         owner.down(owner.owner, &c->f);
     drop_parts(c);
     cn_start_waiting(c->w);
+    trim_after_burst(c->w);
     release(c);
 }
 
@@ -198,13 +204,14 @@ static void finish(struct conn *c, struct cn_result *result)
             result->facts.suite->version == KS_TLS13 ? "TLSv1.3" : "TLSv1.2",
             result->facts.suite->name, (int)result->facts.alpn_len, result->facts.alpn,
             w_mode_name(result->tx), w_mode_name(result->rx),
-            (unsigned long long)(now_ms() - c->began), *c->q->why ? " " : "", c->q->why);
+            (unsigned long long)(lp_now_ms() - c->began), *c->q->why ? " " : "", c->q->why);
     if (!c->relay)
         c->owner.owner = NULL; /* the owner hears nothing more of us */
     if (owner.owner)
         owner.up(owner.owner, result);
     drop_parts(c);
     cn_start_waiting(c->w);
+    trim_after_burst(c->w);
     release(c);
 }
 
@@ -429,7 +436,7 @@ int cn_open(struct conn **out, struct worker *w, const struct cn_owner *owner, i
     c->f.alert = -1;
     c->io.done = on_io;
     c->timer.done = on_timer;
-    c->began = now_ms();
+    c->began = lp_now_ms();
     c->cookie = sf_cookie(tcp);
     sf_linger_off(tcp);
     memcpy(c->name, q->setup.name, sizeof(c->name));

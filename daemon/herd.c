@@ -41,14 +41,6 @@ struct herd {
     struct slot slots[];
 };
 
-static uint64_t now_ms(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
-
 /* In the child: drops what is control's, then is a worker until the end. */
 static void __attribute__((noreturn)) be_worker(struct herd *h, unsigned index, int fd)
 {
@@ -89,7 +81,7 @@ static int start_worker(struct slot *s)
     close(pair[1]);
     s->pid = pid;
     s->fd = pair[0];
-    s->born_ms = now_ms();
+    s->born_ms = lp_now_ms();
     if (!s->in.busy)
         lp_poll(h->o.lp, &s->in, s->fd, POLLIN);
     return 0;
@@ -113,7 +105,7 @@ static void on_pause(struct lp_op *op, int result)
 static void on_death(struct slot *s, int status)
 {
     struct herd *h = s->herd;
-    bool quick = now_ms() - s->born_ms < QUICK_DEATH_MS;
+    bool quick = lp_now_ms() - s->born_ms < QUICK_DEATH_MS;
 
     if (WIFSIGNALED(status))
         lg_error("worker %u was killed by signal %d (%s)", s->index, WTERMSIG(status),
@@ -247,7 +239,7 @@ static void forget(struct herd *h, pid_t pid)
 void hd_stop(struct herd *h)
 {
     const struct timespec pause = {.tv_nsec = 5000000};
-    uint64_t deadline = now_ms() + END_MS;
+    uint64_t deadline = lp_now_ms() + END_MS;
     unsigned left = 0;
 
     if (!h)
@@ -270,7 +262,7 @@ void hd_stop(struct herd *h)
             left--;
             continue;
         }
-        for (unsigned i = 0; now_ms() > deadline && i < h->n; i++)
+        for (unsigned i = 0; lp_now_ms() > deadline && i < h->n; i++)
             if (h->slots[i].pid > 0)
                 kill(h->slots[i].pid, SIGKILL);
         nanosleep(&pause, NULL);

@@ -11,6 +11,7 @@
 #include <liburing.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 struct lp_loop {
@@ -121,6 +122,14 @@ void lp_timer(struct lp_loop *lp, struct lp_op *op, unsigned ms)
     ts->tv_nsec = (long long)(ms % 1000) * 1000000;
     io_uring_prep_timeout(sqe, ts, 0, 0);
     start(op, sqe);
+}
+
+uint64_t lp_now_ms(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
 }
 
 void lp_cancel(struct lp_loop *lp, struct lp_op *op)

@@ -13,6 +13,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct lp_loop;
 
@@ -49,6 +50,9 @@ void lp_watch_end(struct lp_loop *lp, struct lp_op *op, int fd);
 
 /* A timer: the result is -ETIME when it ran out, -ECANCELED when it was cancelled. */
 void lp_timer(struct lp_loop *lp, struct lp_op *op, unsigned ms);
+
+/* Milliseconds of CLOCK_MONOTONIC. */
+uint64_t lp_now_ms(void);
 
 /* Asks for a busy operation's end; its done() comes with -ECANCELED, or with the real result if
  * that was faster. Does nothing when the operation is not busy. */

@@ -64,7 +64,7 @@ static void fill_addr(__be32 out[4], __be16 *port, const struct sockaddr_storage
 
 static int fill_request(struct inet_diag_req_v2 *r, int fd)
 {
-    struct sockaddr_storage local, peer;
+    struct sockaddr_storage local = {0}, peer = {0};
     socklen_t n = sizeof(local), m = sizeof(peer), c = sizeof(uint64_t);
     uint64_t cookie;
 

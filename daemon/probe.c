@@ -248,6 +248,7 @@ static int try_suite(struct lobby *l, const struct ks_suite *suite, struct pr_ca
     int *rx = &caps->rx[suite->version == KS_TLS13][suite->aead];
     _cleanup_fd_ int near = -1, far = -1;
     struct ks_dir d;
+    SECRET_WIPE(d);
     int r = open_pair(l, &near, &far);
 
     if (r == 0)

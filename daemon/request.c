@@ -175,6 +175,6 @@ void rq_free(struct request *q)
 {
     if (!q)
         return;
-    free((void *)(uintptr_t)q->setup.alpn);
+    free((void *)q->setup.alpn);
     free(q);
 }

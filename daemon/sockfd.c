@@ -87,7 +87,7 @@ uint64_t sf_cookie(int fd)
 
 void sf_peer_name(int fd, char *out, size_t cap)
 {
-    struct sockaddr_storage a;
+    struct sockaddr_storage a = {0};
     socklen_t n = sizeof(a);
     char host[NI_MAXHOST], port[NI_MAXSERV];
 

@@ -98,7 +98,7 @@ static void not_tls_failure(struct failure *f, const struct sb_state *io, const 
     char seen[sizeof(io->first) + 1] = "";
 
     for (unsigned i = 0; i < io->first_have; i++)
-        seen[i] = io->first[i] >= 0x20 && io->first[i] < 0x7f ? (char)io->first[i] : '.';
+        seen[i] = (char)(io->first[i] >= 0x20 && io->first[i] < 0x7f ? io->first[i] : '.');
     fl_set(
         f, W_CODE_PROTOCOL_VIOLATION, EPROTO,
         "%s does not speak TLS on this port (its answer begins with \"%s\"); is it the plain port?",

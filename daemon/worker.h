@@ -31,6 +31,7 @@ struct worker {
     struct conn *waiting,
         **waiting_end;             /* connections behind the cap on handshakes, oldest first */
     unsigned running;              /* handshakes under way */
+    unsigned since_trim;           /* handshakes that ended since memory was last given back */
     bool starting;                 /* cn_start_waiting() is at work */
     uint8_t in[W_MESSAGE_MAX + 1]; /* one client's message, while it is handled */
     uint8_t out[W_MESSAGE_MAX];
