@@ -16,6 +16,7 @@
 #include <sys/socket.h>
 
 #include "../proto/secret.h"
+#include "dispose.h"
 #include "ktls.h"
 #include "log.h"
 #include "relay_ends.h"
@@ -89,8 +90,9 @@ static void drop_parts(struct conn *c)
     c->q = NULL;
     X509_STORE_free(c->store);
     c->store = NULL;
-    fd_close(&c->tcp);
-    fd_close(&c->gate);
+    di_drop(&c->tcp);
+    if (c->gate >= 0)
+        di_close_unix(fd_steal(&c->gate));
     lp_cancel(c->w->lp, &c->io);
     lp_cancel(c->w->lp, &c->timer);
 }
@@ -140,7 +142,6 @@ static void fail(struct conn *c)
     cn_goto(c, FAILED);
     leave_running(c, was);
     shutdown(c->tcp, SHUT_RDWR);
-    sf_linger_off(c->tcp);
     st_add(&c->w->stats->failed, 1);
     lg_info("failed name=%s peer=%s uid=%u pid=%d code=%s %llu ms: %s", c->name, c->remote,
             c->peer.uid, c->peer.pid, w_code_name(c->f.code),
@@ -425,8 +426,8 @@ int cn_open(struct conn **out, struct worker *w, const struct cn_owner *owner, i
             r = fl_set(f, W_CODE_INTERNAL_ERROR, ENOMEM, "no memory for a connection");
     }
     if (r < 0) {
-        fd_close(&tcp);
-        fd_close(&gate);
+        di_drop(&tcp);
+        di_drop(&gate);
         rq_free(q);
         X509_STORE_free(store);
         return r;

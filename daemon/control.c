@@ -23,6 +23,7 @@
 #include "../proto/secret.h"
 #include "../proto/wire.h"
 #include "census.h"
+#include "dispose.h"
 #include "herd.h"
 #include "internal.h"
 #include "listener.h"
@@ -95,7 +96,7 @@ static void on_signal(struct lp_op *op, int result)
 
 /* --- clients ------------------------------------------------------------------------- */
 
-/* A client that cannot be served is told why; the answer fits into its empty queue. */
+/* A client that cannot be served is told why, the answer fits into its empty queue, and closed. */
 static void turn_away(int fd, const char *text)
 {
     uint8_t out[512];
@@ -109,6 +110,7 @@ static void turn_away(int fd, const char *text)
     len = w_end(&b);
     if (len > 0)
         (void)fm_send(fd, out, (size_t)len, NULL, 0, MSG_DONTWAIT);
+    di_close_unix(fd);
 }
 
 /* Gives a client to a worker, or turns it away. Returns 0 with fd used up, or -EAGAIN with fd kept
@@ -121,7 +123,7 @@ static int hand_over(struct control *ct, int fd, int *wait_for)
     int r;
 
     if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &n) < 0) {
-        close(fd);
+        di_close_unix(fd);
         return 0;
     }
     who = (struct in_peer){.uid = cred.uid,
@@ -132,14 +134,15 @@ static int hand_over(struct control *ct, int fd, int *wait_for)
         lg_warning("uid %u has %u connections to htlsd: one more refused (limits: peers-per-uid)",
                    cred.uid, ct->o->peers_per_uid);
         turn_away(fd, "too many connections to htlsd by this user (limits: peers-per-uid)");
-    } else {
-        r = hd_give(ct->herd, fd, &who, wait_for);
-        if (r == -EAGAIN)
-            return r;
-        if (r < 0)
-            turn_away(fd, "htlsd has no worker free; try again");
+        return 0;
     }
-    close(fd);
+    r = hd_give(ct->herd, fd, &who, wait_for);
+    if (r == -EAGAIN)
+        return r;
+    if (r < 0)
+        turn_away(fd, "htlsd has no worker free; try again");
+    else
+        close(fd); /* the worker has it: never the last */
     return 0;
 }
 
@@ -294,6 +297,7 @@ int ct_run(const struct options *o, const struct pr_caps *caps)
     int r;
 
     ct.key_log = ct.held = -1;
+    fm_discard = di_close; /* before anything comes from outside */
     ct.n = count_workers(o);
     ct.listener = ls_open(o, &ct.own_path);
     r = ct.listener < 0 ? ct.listener : prepare(&ct);

@@ -53,12 +53,12 @@ static void fill_addr(__be32 out[4], __be16 *port, const struct sockaddr_storage
         const struct sockaddr_in *in = (const struct sockaddr_in *)(const void *)a;
 
         memcpy(out, &in->sin_addr, sizeof(in->sin_addr));
-        *port = in->sin_port;
+        memcpy(port, &in->sin_port, sizeof(*port));
     } else {
         const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)(const void *)a;
 
         memcpy(out, &in6->sin6_addr, sizeof(in6->sin6_addr));
-        *port = in6->sin6_port;
+        memcpy(port, &in6->sin6_port, sizeof(*port));
     }
 }
 

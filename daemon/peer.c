@@ -14,9 +14,9 @@
 #include "../proto/fdmsg.h"
 #include "../proto/secret.h"
 #include "conn.h"
+#include "dispose.h"
 #include "log.h"
 #include "report.h"
-#include "sockfd.h"
 
 struct peer {
     struct worker *w;
@@ -37,7 +37,7 @@ static void release(struct peer *p)
 
     if (p->in.busy || p->hello_timer.busy || p->reap.busy)
         return;
-    fd_close(&p->fd);
+    di_close_unix(p->fd);
     free(p->pem);
     st_sub(&p->w->stats->peers, 1);
     /* A lost note would only make control count one too many; its queue is far longer than any
@@ -265,7 +265,8 @@ static int start(struct peer *p, const struct w_msg *m, int fds[FM_FDS_MAX], str
     forget_trust(p);
     if (r < 0) {
         shutdown(tcp, SHUT_RDWR); /* TLS was asked for: nothing may follow in the clear */
-        sf_linger_off(tcp);
+        di_drop(&tcp);
+        di_drop(&gate);
         return r;
     }
     return cn_open(&p->conn, p->w, &owner, fd_steal(&tcp), fd_steal(&gate), q, store, &p->who, f);
@@ -363,7 +364,7 @@ static void on_message(struct peer *p, size_t len, int fds[FM_FDS_MAX], unsigned
         handlers[m.type](p, &m, fds);
     }
     for (unsigned i = 0; i < FM_FDS_MAX; i++)
-        fd_close(&fds[i]);
+        di_drop(&fds[i]);
 }
 
 static void on_in(struct lp_op *op, int result)
@@ -415,7 +416,7 @@ int pe_open(struct worker *w, int fd, const struct in_peer *who)
     struct peer *p = calloc(1, sizeof(*p));
 
     if (!p) {
-        fd_close(&fd);
+        di_close_unix(fd);
         return -ENOMEM;
     }
     p->w = w;

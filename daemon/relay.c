@@ -11,8 +11,8 @@
 #include <sys/socket.h>
 
 #include "../proto/secret.h"
+#include "dispose.h"
 #include "relay_pump.h"
-#include "sockfd.h"
 
 int rl_shared_new(struct rl_shared **out, struct lp_loop *lp, struct st_worker *stats)
 {
@@ -38,9 +38,8 @@ static void release(struct relay *r)
 {
     if (r->local_in.busy || r->local_out.busy || r->tcp_in.busy || r->tcp_out.busy || r->reap.busy)
         return;
-    fd_close(&r->local);
-    sf_linger_off(r->tcp);
-    fd_close(&r->tcp);
+    di_close_unix(r->local);
+    di_close(r->tcp);
     rc_free(r->open);
     rc_free(r->seal);
     rs_free(&r->to_tcp);

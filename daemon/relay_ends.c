@@ -7,6 +7,8 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
+#include "dispose.h"
+
 int re_check_gate(int gate, uint32_t fill, struct failure *f)
 {
     int n = -1;
@@ -47,7 +49,7 @@ void re_open_gate(int local, uint32_t fill)
 
     while (fill > 0) {
         ssize_t n =
-            recv(local, scratch, fill < sizeof(scratch) ? fill : sizeof(scratch), MSG_DONTWAIT);
+            di_recv(local, scratch, fill < sizeof(scratch) ? fill : sizeof(scratch), MSG_DONTWAIT);
 
         if (n <= 0)
             return; /* the program is gone */

@@ -12,6 +12,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "dispose.h"
+
 #define OWED_MAX                                                                                   \
     (RL_BATCH + 4096u) /* bytes that may wait before a KeyUpdate is not answered any more */
 
@@ -82,7 +84,7 @@ static ssize_t seal_batch(struct relay *r, size_t n)
 static bool up_batch(struct relay *r)
 {
     struct rl_shared *s = r->s;
-    ssize_t n = recv(r->local, s->in, RL_BATCH, MSG_DONTWAIT), len;
+    ssize_t n = di_recv(r->local, s->in, RL_BATCH, MSG_DONTWAIT), len;
     int k;
 
     if (n < 0 && (errno == EAGAIN || errno == EINTR))

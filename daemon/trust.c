@@ -2,6 +2,7 @@
 #include "trust.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
@@ -13,6 +14,8 @@
 #include "log.h"
 
 #define KEPT 16
+#define CLIENT_CERTS_MAX                                                                           \
+    512 /* of one request: the system's bundle has 150, parsing blocks the loop */
 
 struct kept_store {
     uint8_t digest[32];
@@ -28,8 +31,9 @@ struct tr_trust {
     uint64_t clock;
 };
 
-/* Adds every certificate of a PEM text to the store. Returns how many, or -EINVAL at a bad one. */
-static int add_pem(X509_STORE *store, BIO *in)
+/* Adds every certificate of a PEM text to the store. Returns how many, -EINVAL at a bad one,
+ * -E2BIG. */
+static int add_pem(X509_STORE *store, BIO *in, int most)
 {
     int n = 0;
 
@@ -51,18 +55,19 @@ static int add_pem(X509_STORE *store, BIO *in)
             return -EINVAL;
         }
         X509_free(cert);
-        n++;
+        if (++n > most)
+            return -E2BIG;
     }
 }
 
-static int store_of(BIO *in, X509_STORE **out)
+static int store_of(BIO *in, int most, X509_STORE **out)
 {
     X509_STORE *store = X509_STORE_new();
     int n;
 
     if (!store)
         return -ENOMEM;
-    n = add_pem(store, in);
+    n = add_pem(store, in, most);
     if (n <= 0) {
         X509_STORE_free(store);
         return n < 0 ? n : -ENODATA;
@@ -80,7 +85,7 @@ static int store_of_file(const char *path, X509_STORE **out)
         ERR_clear_error();
         return errno ? -errno : -EIO;
     }
-    n = store_of(in, out);
+    n = store_of(in, INT_MAX, out);
     BIO_free(in);
     return n;
 }
@@ -194,8 +199,13 @@ static int get_client(struct tr_trust *t, const void *pem, size_t n, X509_STORE 
     in = BIO_new_mem_buf(pem, (int)n);
     if (!in)
         return fl_set(f, W_CODE_INTERNAL_ERROR, ENOMEM, "no memory for the CA certificates");
-    r = store_of(in, &store);
+    r = store_of(in, CLIENT_CERTS_MAX, &store);
     BIO_free(in);
+    if (r == -E2BIG)
+        return fl_set(f, W_CODE_LIMIT, E2BIG,
+                      "more than %d CA certificates in one request: let the "
+                      "administrator make a named trust store of them",
+                      CLIENT_CERTS_MAX);
     if (r <= 0)
         return fl_set(f, W_CODE_BAD_REQUEST, EINVAL,
                       "the CA certificates hold no certificate, or a damaged one: give PEM text");

@@ -15,6 +15,7 @@
 
 #include "../proto/fdmsg.h"
 #include "../proto/secret.h"
+#include "dispose.h"
 #include "internal.h"
 #include "isolate.h"
 #include "log.h"
@@ -109,6 +110,7 @@ int wk_main(unsigned index, int control, int key_log_fd, const struct options *o
     if (!w)
         return EXIT_FAILURE;
     own_signals();
+    fm_discard = di_close; /* before the first message of a stranger */
     w->index = index;
     w->control = control;
     w->options = o;

@@ -9,6 +9,13 @@
 #include <string.h>
 #include <unistd.h>
 
+static void plain_close(int fd)
+{
+    close(fd);
+}
+
+void (*fm_discard)(int fd) = plain_close;
+
 void fm_prepare_recv(struct fm_io *io, void *buf, size_t cap)
 {
     memset(io, 0, sizeof(*io));
@@ -58,7 +65,7 @@ static void take_rights(struct found *found, const struct cmsghdr *c)
             found->fds[found->n++] = fd;
             continue;
         }
-        close(fd);
+        fm_discard(fd);
         found->error = -EMSGSIZE;
     }
 }
@@ -81,7 +88,7 @@ int fm_take_fds(struct fm_io *io, int fds[FM_FDS_MAX], unsigned *nfds)
     *nfds = 0;
     if (found.error < 0) {
         while (found.n > 0)
-            close(found.fds[--found.n]);
+            fm_discard(found.fds[--found.n]);
         return found.error;
     }
     memcpy(fds, found.fds, found.n * sizeof(int));
@@ -124,7 +131,7 @@ int fm_recv(int sock, void *buf, size_t cap, int fds[FM_FDS_MAX], unsigned *nfds
         return rc;
     if (n == 0 && *nfds > 0) { /* an empty datagram, so as to slip descriptors past the end */
         while (*nfds > 0)
-            close(fds[--*nfds]);
+            fm_discard(fds[--*nfds]);
         return -EBADMSG;
     }
     return (int)n;

@@ -7,12 +7,17 @@
 
 #define FM_FDS_MAX 2
 
-/* Room for the control data of FM_FDS_MAX descriptors and one more, so that a peer who sends too
- * many is seen (MSG_CTRUNC) and not silently cut. */
+/* Room for as many descriptors as the kernel lets one message carry (SCM_MAX_FD): those that are
+ * too many come to us and are discarded by us. The kernel would close what does not fit, in our
+ * thread. */
 union fm_control {
     struct cmsghdr align;
-    char bytes[CMSG_SPACE(sizeof(int) * (FM_FDS_MAX + 1))];
+    char bytes[CMSG_SPACE(sizeof(int) * 253)];
 };
+
+/* What becomes of a descriptor that is refused; close(2) unless replaced. A close can wait
+ * (SO_LINGER, FUSE): a process that serves strangers sets its own before the first message. */
+extern void (*fm_discard)(int fd);
 
 /* A message header with its parts, for callers that submit recvmsg/sendmsg themselves (io_uring).
  * Must stay where it is from fm_prepare_* until the operation has completed. */

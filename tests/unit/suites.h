@@ -26,6 +26,7 @@ void suite_sockbio(void);
 void suite_posths(void);
 void suite_rest(void);
 void suite_census(void);
+void suite_dispose(void);
 void suite_loop(void);
 void suite_sockfd(void);
 void suite_trust(void);
@@ -45,5 +46,15 @@ void suite_api(void);
 void suite_peer(void);
 void suite_conn(void);
 void suite_relay_ends(void);
+void suite_suites(void);
+void suite_env(void);
+void suite_gate(void);
+void suite_target(void);
+void suite_swap(void);
+void suite_upgrade(void);
+void suite_sockopt(void);
+void suite_life(void);
+void suite_io(void);
+void suite_wait(void);
 
 #endif

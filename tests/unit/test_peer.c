@@ -301,8 +301,8 @@ static void test_gate_poisoned(void)
         connect_with(7, &fds[0], gate[1], more ? 6 : 8, 0, 0, NULL);
         close(gate[1]);
         hear_error(7, W_CODE_BAD_REQUEST, more ? EPROTO : EINVAL);
-        /* the filler that nobody took out makes a reset of the end */
-        CU_ASSERT(recv(gate[0], &c, 1, MSG_DONTWAIT) < 0 && errno == ECONNRESET);
+        /* the daemon has emptied and closed its end */
+        CU_ASSERT(recv(gate[0], &c, 1, MSG_DONTWAIT) == 0);
         close(gate[0]);
         close(fds[1]);
         end_case();
