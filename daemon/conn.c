@@ -206,8 +206,8 @@ static void finish(struct conn *c, struct cn_result *result)
             result->facts.suite->name, (int)result->facts.alpn_len, result->facts.alpn,
             w_mode_name(result->tx), w_mode_name(result->rx),
             (unsigned long long)(lp_now_ms() - c->began), *c->q->why ? " " : "", c->q->why);
-    if (!c->relay)
-        c->owner.owner = NULL; /* the owner hears nothing more of us */
+    if (!c->relay) /* the owner hears nothing more of us */
+        c->owner.owner = NULL;
     if (owner.owner)
         owner.up(owner.owner, result);
     drop_parts(c);
@@ -420,12 +420,11 @@ int cn_open(struct conn **out, struct worker *w, const struct cn_owner *owner, i
     struct conn *c = NULL;
     int r = sf_check(tcp, gate, f);
 
-    if (r == 0) {
+    if (r == 0)
         c = calloc(1, sizeof(*c));
-        if (!c)
-            r = fl_set(f, W_CODE_INTERNAL_ERROR, ENOMEM, "no memory for a connection");
-    }
-    if (r < 0) {
+    if (r == 0 && !c)
+        r = fl_set(f, W_CODE_INTERNAL_ERROR, ENOMEM, "no memory for a connection");
+    if (!c) {
         di_drop(&tcp);
         di_drop(&gate);
         rq_free(q);

@@ -24,7 +24,7 @@
 #include "log.h"
 #include "sockfd.h"
 
-#define STACK (64 * 1024)
+#define STACK ((size_t)64 * 1024)
 #define READS_MAX 8192 /* of a queue; the kernel bounds it by the sender's buffer, far below */
 
 /* --- by the death of a thread ----------------------------------------------------------------- */

@@ -86,15 +86,17 @@ static void begin(struct peer *p, struct w_buf *b, enum w_type type, uint32_t id
     w_begin(b, p->w->out, sizeof(p->w->out), type, id, nfds);
 }
 
-/* An error text comes from many hands, a peer's among them: on the wire it is plain printable text.
- */
+/* An error text comes from many hands, a peer's too: on the wire it is plain printable text. */
 static void put_text(struct w_buf *b, enum w_attr a, const char *text)
 {
     char clean[W_TEXT_MAX];
-    size_t n = 0;
+    size_t n = strnlen(text, sizeof(clean) - 1);
 
-    for (; text[n] && n < sizeof(clean) - 1; n++)
-        clean[n] = (unsigned char)text[n] < 0x20 || text[n] == 0x7f ? '?' : text[n];
+    for (size_t i = 0; i < n; i++) {
+        clean[i] = text[i];
+        if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f)
+            clean[i] = '?';
+    }
     clean[n] = '\0';
     w_put_text(b, a, clean);
 }

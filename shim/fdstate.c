@@ -89,18 +89,50 @@ void fs_set_kind(struct fs_state *s, enum fs_kind kind)
     atomic_store_explicit(&s->kind, kind, memory_order_release);
 }
 
+bool fs_names(int fd, const struct rr_state *rr)
+{
+    const struct fs_state *s = fs_find(fd);
+
+    return s && &s->rr == rr;
+}
+
+bool fs_hold(struct fs_state *s, int fd)
+{
+    atomic_fetch_add(&s->users, 1);
+    if (fs_find(fd) == s)
+        return true;
+    atomic_fetch_sub(&s->users, 1);
+    return false;
+}
+
+void fs_release(struct fs_state *s)
+{
+    atomic_fetch_sub(&s->users, 1);
+}
+
+/* The first that no thread is inside of. */
+static struct fs_state *from_pool(void)
+{
+    struct fs_state **at = &pool, *s;
+
+    while (*at && atomic_load(&(*at)->users) > 0)
+        at = &(*at)->next;
+    s = *at;
+    if (s)
+        *at = s->next;
+    return s;
+}
+
 struct fs_state *fs_new(enum fs_kind kind)
 {
-    struct fs_state *s = pool;
+    struct fs_state *s = from_pool();
 
     (void)pthread_once(&once, hook_fork);
-    if (s)
-        pool = s->next;
-    else
-        s = malloc(sizeof(*s));
+    if (!s)
+        s = calloc(1, sizeof(*s));
     if (!s)
         return NULL;
-    memset(s, 0, sizeof(*s));
+    memset(s, 0, offsetof(struct fs_state, users));
     rr_init(&s->rr, 0);
     s->shadow = s->sock = -1;
     s->facts.alert = -1;

@@ -50,6 +50,7 @@ struct fs_state {
     unsigned n_regs;
     unsigned moved_at;     /* KERNEL: fs_settled when regs moved from the gate to the TCP socket */
     struct fs_state *next; /* in the pool */
+    atomic_int users;      /* threads inside a call that may wait; outlives the state's reuse */
 };
 
 #define FS_CHUNK 1024
@@ -86,6 +87,14 @@ void fs_set_kind(struct fs_state *s, enum fs_kind kind);
 /* True in a child that shares our memory (vfork), or whose fork went past us: what such a process
  * does to its descriptors is no concern of this table. */
 bool fs_foreign(void);
+
+/* For rr_state.names. */
+bool fs_names(int fd, const struct rr_state *rr);
+
+/* For a call that may wait: until fs_release() the state is given to no other connection, whoever
+ * closes its numbers. False: fd does not name s any more. */
+bool fs_hold(struct fs_state *s, int fd);
+void fs_release(struct fs_state *s);
 
 /* All under the lock. fs_new: a state of that kind with no number, or NULL. fs_attach: the number
  * names s from now on; 0, -ENOMEM or -EMFILE. fs_detach: it names nothing; returns true when s has

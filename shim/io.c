@@ -61,7 +61,7 @@ static bool no_room(const struct msghdr *msg)
     return true;
 }
 
-ssize_t io_recvmsg(struct fs_state *s, int fd, struct msghdr *msg, int flags)
+static ssize_t receive(struct fs_state *s, int fd, struct msghdr *msg, int flags)
 {
     int r = pass_gate(s, fd, flags);
 
@@ -82,6 +82,19 @@ ssize_t io_recvmsg(struct fs_state *s, int fd, struct msghdr *msg, int flags)
     if (no_room(msg)) /* read(2) returns at once, recvmsg(2) on a relay's end would wait */
         return 0;
     return io_after_read(s, fd, sy.recvmsg(fd, msg, flags));
+}
+
+/* Another thread may close the number while we wait: what we learn then must not be told to the
+ * connection that gets the state next. */
+ssize_t io_recvmsg(struct fs_state *s, int fd, struct msghdr *msg, int flags)
+{
+    ssize_t r;
+
+    if (!fs_hold(s, fd))
+        return -EBADF;
+    r = receive(s, fd, msg, flags);
+    fs_release(s);
+    return r;
 }
 
 ssize_t io_read(struct fs_state *s, int fd, void *buf, size_t n, int flags)

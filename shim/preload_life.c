@@ -167,6 +167,12 @@ static int stand_in(int fd)
     return s && s->shadow >= 0 ? s->shadow : fd;
 }
 
+/* Called once more to see how the first, non-blocking call went. */
+EXPORT int connect(int fd, __CONST_SOCKADDR_ARG addr, socklen_t len)
+{
+    return NX(connect)(stand_in(fd), addr, len);
+}
+
 EXPORT int getpeername(int fd, __SOCKADDR_ARG addr, socklen_t *len)
 {
     return NX(getpeername)(stand_in(fd), addr, len);

@@ -137,6 +137,14 @@ static ssize_t on_control(int fd, struct rr_state *s, int type, const uint8_t *h
     return stick(s, head[0] == KEY_UPDATE ? EKEYEXPIRED : EPROTO);
 }
 
+/* The kernel says these once, and then what looks like an end, or nothing. */
+static ssize_t refused(struct rr_state *s, int error)
+{
+    if (error == EBADMSG || error == EMSGSIZE)
+        return stick(s, EBADMSG);
+    return error == ECONNRESET ? stick(s, ECONNRESET) : -error;
+}
+
 /* One recvmsg. Returns > 0 with data, 0 at the end of the stream, -errno, or 1 with *again = true
  * after a record that is not the program's. */
 static ssize_t once(int fd, struct rr_state *s, struct msghdr *msg, int flags, bool *again)
@@ -153,7 +161,7 @@ static ssize_t once(int fd, struct rr_state *s, struct msghdr *msg, int flags, b
     m.msg_controllen = sizeof(control.bytes);
     n = sy.recvmsg(fd, &m, flags);
     if (n < 0)
-        return errno == EBADMSG || errno == EMSGSIZE ? stick(s, EBADMSG) : -errno;
+        return refused(s, errno);
     type = type_of(&m);
     msg->msg_flags = m.msg_flags & ~(MSG_EOR | MSG_CTRUNC);
     msg->msg_namelen = m.msg_namelen;
@@ -163,6 +171,8 @@ static ssize_t once(int fd, struct rr_state *s, struct msghdr *msg, int flags, b
     }
     if (type < 0) /* FIN; what came before it was whole records */
         return atomic_load(&s->shut_rd) || atomic_load(&s->eof) ? 0 : stick(s, ECONNRESET);
+    if (s->names && !s->names(fd, s))
+        return -EBADF;
     have = flags & MSG_PEEK ? 0 : gather(msg, (size_t)n, head);
     if ((flags & MSG_PEEK) || !(m.msg_flags & MSG_EOR)) {
         r = finish_control(fd, head, &have, flags);
@@ -215,11 +225,49 @@ static ssize_t until_something(int fd, struct rr_state *s, struct msghdr *msg, i
     return n;
 }
 
+/* The kernel's own MSG_WAITALL ends at a ticket: goes on behind it. It also ends at a signal or a
+ * time limit; what stands at the head then tells the two apart. m's buffers are used up. */
+static ssize_t fill(int fd, struct rr_state *s, struct msghdr *m, int flags)
+{
+    ssize_t n = until_something(fd, s, m, flags), total = n;
+    bool again;
+
+    while (n > 0 && advance(m, (size_t)n)) {
+        n = once(fd, s, m, flags | MSG_DONTWAIT, &again);
+        if (again)
+            n = until_something(fd, s, m, flags);
+        if (n > 0)
+            total += n;
+    }
+    return total;
+}
+
+/* MSG_TRUNC on TCP means: throw away, the buffers need not exist. The kernel's TLS knows it not. */
+static ssize_t discard(int fd, struct rr_state *s, size_t n, int flags)
+{
+    char scratch[4096];
+    ssize_t k, total = 0;
+
+    do {
+        size_t left = n - (size_t)total;
+        struct iovec iov = {scratch, left < sizeof(scratch) ? left : sizeof(scratch)};
+        struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
+
+        k = until_something(fd, s, &m, flags);
+        if (k <= 0)
+            return total > 0 ? total : k;
+        total += k;
+        if (!(flags & MSG_WAITALL))
+            flags |= MSG_DONTWAIT;
+    } while ((size_t)total < n && !(flags & MSG_PEEK));
+    return total;
+}
+
 ssize_t rr_recvmsg(int fd, struct rr_state *s, struct msghdr *msg, int flags)
 {
     struct iovec copy[IOV_COPY];
     struct msghdr m = *msg;
-    ssize_t n, total = 0;
+    ssize_t total;
 
     if (flags & MSG_OOB) /* on a kTLS socket the kernel would make it an ordinary read */
         return -EINVAL;
@@ -227,20 +275,16 @@ ssize_t rr_recvmsg(int fd, struct rr_state *s, struct msghdr *msg, int flags)
         return -EMSGSIZE;
     if (room(msg) == 0)
         return 0;
-    if (!(flags & MSG_WAITALL) || (flags & MSG_PEEK) || msg->msg_iovlen > IOV_COPY) {
-        n = until_something(fd, s, &m, flags);
-        total = n;
+    if (flags & MSG_TRUNC) {
+        m.msg_flags = 0;
+        m.msg_namelen = 0;
+        total = discard(fd, s, room(msg), flags & ~MSG_TRUNC);
+    } else if (!(flags & MSG_WAITALL) || (flags & MSG_PEEK) || msg->msg_iovlen > IOV_COPY) {
+        total = until_something(fd, s, &m, flags);
     } else {
-        /* The kernel's own MSG_WAITALL ends at a ticket: go on behind it. */
         memcpy(copy, msg->msg_iov, msg->msg_iovlen * sizeof(*copy));
         m.msg_iov = copy;
-        do {
-            n = until_something(fd, s, &m, flags);
-            if (n > 0)
-                total += n;
-        } while (n > 0 && advance(&m, (size_t)n));
-        if (total == 0)
-            total = n;
+        total = fill(fd, s, &m, flags);
     }
     msg->msg_controllen = 0;
     msg->msg_flags = m.msg_flags;

@@ -16,6 +16,9 @@ struct rr_state {
     atomic_bool shut_wr; /* close_notify was sent, or the program shut writing */
     atomic_int error;    /* sticky: positive errno, 0 = none */
     atomic_int alert;    /* the peer's fatal alert, -1 = none */
+    /* Does the number still stand for this connection? NULL = always. Asked after every wait:
+     * another thread may have closed it, and it may name a stranger by now. */
+    bool (*names)(int fd, const struct rr_state *s);
 };
 
 void rr_init(struct rr_state *s, uint16_t version);

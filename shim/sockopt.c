@@ -222,9 +222,17 @@ static bool of_the_file(int level, int name)
     return false;
 }
 
+/* A gate with a larger send buffer would be open. */
+static bool opens_gate(const struct fs_state *s, int level, int name)
+{
+    return level == SOL_SOCKET && name == SO_SNDBUF && fs_kind(s) == FS_GATE;
+}
+
 static int stand_in(const struct fs_state *s, int fd, int level, int name)
 {
-    return s && s->shadow >= 0 && !of_the_file(level, name) ? s->shadow : fd;
+    if (!s || s->shadow < 0)
+        return fd;
+    return of_the_file(level, name) && !opens_gate(s, level, name) ? fd : s->shadow;
 }
 
 int so_set(int fd, int level, int name, const void *value, socklen_t len)

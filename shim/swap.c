@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,14 +54,43 @@ void sw_new_set(int epfd)
     atomic_store(&sets_full, epfd >= 0);
 }
 
+#define INHERITED_MAX 256
+
+/* Once: a program may be started with one socket under two numbers, as inetd and its like do. One
+ * that was forgotten would go on in the clear. */
+static void look_for_inherited(void)
+{
+    ino_t seen[INHERITED_MAX];
+    DIR *dir = opendir("/proc/self/fd");
+    struct dirent *e;
+    struct stat st;
+    int n = 0;
+
+    while (dir && !atomic_load(&sw_dups) && (e = readdir(dir))) {
+        if (e->d_name[0] == '.' || fstat(atoi(e->d_name), &st) < 0 || !S_ISSOCK(st.st_mode))
+            continue;
+        for (int i = 0; i < n; i++)
+            if (seen[i] == st.st_ino)
+                atomic_store(&sw_dups, true);
+        if (n == INHERITED_MAX) /* too many to compare: every upgrade looks for itself */
+            atomic_store(&sw_dups, true);
+        else
+            seen[n++] = st.st_ino;
+    }
+    if (dir)
+        closedir(dir);
+}
+
 int sw_aliases(int fd, int *list, int max)
 {
+    static pthread_once_t first = PTHREAD_ONCE_INIT;
     struct stat want, st;
     struct dirent *e;
     int n = 1;
     DIR *dir;
 
     list[0] = fd;
+    (void)pthread_once(&first, look_for_inherited);
     if (!atomic_load(&sw_dups) || fstat(fd, &want) < 0)
         return n;
     dir = opendir("/proc/self/fd");

@@ -91,6 +91,7 @@ void up_poison(struct fs_state *s, int fd, int error)
 static void be_up(struct fs_state *s, enum fs_kind kind)
 {
     rr_init(&s->rr, s->facts.version);
+    s->rr.names = fs_names;
     if (kind == FS_KERNEL) {
         if (s->sock >= 0)
             sy.close(s->sock);

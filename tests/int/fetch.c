@@ -1,4 +1,5 @@
-/* Fetches a page over TLS with nothing but sockets: the C example of Timecraft's hTLS page, written afresh.
+/* Fetches a page over TLS with nothing but sockets: the C example of Timecraft's hTLS page, written
+ * afresh.
  *
  *     fetch ADDRESS PORT NAME
  *

@@ -22,13 +22,13 @@ TLS12, TLS13 = 0x0303, 0x0304
 SOL_TLS, SET_RECORD_TYPE, GET_RECORD_TYPE = 282, 1, 2
 CODES = dict(enumerate("""refused reset timeout protocol-violation handshake-failure certificate-invalid
 certificate-expired certificate-untrusted unsupported-protocol-version no-common-cipher-suite
-no-common-signature-algorithm would-block internal-error bad-request bad-socket denied limit no-kernel cancelled
-certificate-name no-application-protocol no-daemon unsupported""".split(), 1))
+no-common-signature-algorithm would-block internal-error bad-request bad-socket denied limit no-kernel
+cancelled certificate-name no-application-protocol no-daemon unsupported""".split(), 1))
 
-WIDTHS = {VERSION: "<I", CAPS: "<I", FLAGS: "<I", VERSION_MIN: "<H", VERSION_MAX: "<H", SUITE: "<H", VERIFY: "<B",
-          PATH: "<B", TIMEOUT_MS: "<I", GATE_FILL: "<I", TLS_VERSION: "<H", CIPHER: "<H", MODE_TX: "<B",
-          MODE_RX: "<B", COOKIE: "<Q", RESUMED: "<B", CODE: "<H", ERRNO: "<I", ALERT: "<B", ALERT_SENT: "<B",
-          VERIFY_CODE: "<I", RECORD_TYPE: "<B"}
+WIDTHS = {VERSION: "<I", CAPS: "<I", FLAGS: "<I", VERSION_MIN: "<H", VERSION_MAX: "<H", SUITE: "<H",
+          VERIFY: "<B", PATH: "<B", TIMEOUT_MS: "<I", GATE_FILL: "<I", TLS_VERSION: "<H", CIPHER: "<H",
+          MODE_TX: "<B", MODE_RX: "<B", COOKIE: "<Q", RESUMED: "<B", CODE: "<H", ERRNO: "<I",
+          ALERT: "<B", ALERT_SENT: "<B", VERIFY_CODE: "<I", RECORD_TYPE: "<B"}
 
 
 class Refused(Exception):

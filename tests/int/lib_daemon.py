@@ -62,8 +62,8 @@ class Daemon:
         self.restarts, self.workers, self.nofile = restarts, workers, nofile
         self.config = lib.write_file(f"{self.name}.conf", config)
         level = [] if log is None else ["--log-level", log]
-        self.command = [lib.HTLSD, "--socket", self.socket, "--config", self.config, "--workers", str(workers),
-                        *level, *arguments]
+        self.command = [lib.HTLSD, "--socket", self.socket, "--config", self.config,
+                        "--workers", str(workers), *level, *arguments]
         self.process = None
         self.baseline = {}
 

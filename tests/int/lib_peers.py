@@ -189,7 +189,8 @@ class TlsServer(TcpServer):
 
     def wait_failed(self):
         """Until a handshake has failed on this side too, and its socket has come to the end."""
-        lib.eventually(lambda: self.alerts and not any(t.is_alive() for t in self.threads), "the server saw the end")
+        lib.eventually(lambda: self.alerts and not any(t.is_alive() for t in self.threads),
+                       "the server saw the end")
 
 
 def echo(peer):

@@ -121,8 +121,8 @@ class SServer(Server):
 
     def start(self):
         mode = [] if self.interactive else ["-www"]
-        self.run([needs("openssl"), "s_server", "-accept", "127.0.0.1:0", "-cert", lib.pki(self.cert) + ".crt",
-                  "-key", lib.pki(self.cert) + ".key", *mode, *self.arguments],
+        self.run([needs("openssl"), "s_server", "-accept", "127.0.0.1:0", *mode, *self.arguments,
+                  "-cert", lib.pki(self.cert) + ".crt", "-key", lib.pki(self.cert) + ".key"],
                  stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
         line = self.wait_for(rb"ACCEPT [^\n]*:(\d+)\n")
         self.address = ("127.0.0.1", int(line.group(1)))
@@ -165,7 +165,8 @@ class GnutlsServ(Server):
                 s.bind(("127.0.0.1", 0))
                 port = s.getsockname()[1]
             self.run([needs("gnutls-serv"), "-p", str(port), "--http", "--priority", self.priority,
-                      "--x509certfile", lib.pki(self.cert) + ".crt", "--x509keyfile", lib.pki(self.cert) + ".key"])
+                      "--x509certfile", lib.pki(self.cert) + ".crt",
+                      "--x509keyfile", lib.pki(self.cert) + ".key"])
             self.address = ("127.0.0.1", port)
             if lib.eventually(self._up, "gnutls-serv listens", 20):
                 if self.process.poll() is None:

@@ -1,8 +1,11 @@
 """The road once: socket, handshake, data, end."""
+import os
 import socket
+import subprocess
+import sys
 
-from lib import deadline, dial, equal
-from lib_client import CIPHER, GROUP, TLS13, TLS_VERSION, Client, upgrade
+from lib import EXPECT, TREE, ca_pem, check, deadline, dial, equal, pki
+from lib_client import CIPHER, GROUP, TLS13, TLS_VERSION, Client, finish, upgrade
 from lib_daemon import Daemon
 from lib_peers import TlsServer, echo
 from lib_servers import PAGE, Nginx
@@ -30,6 +33,18 @@ def test_page_from_nginx():
         equal(stream.read_all().split(b"\r\n\r\n", 1)[1], PAGE, "the page")
 
 
+def test_example_client():
+    """proto/example_client.py, the hundred lines that PROTOCOL.md promises, fetches a page."""
+    with Daemon() as d, Nginx() as s:
+        client = os.path.join(TREE, "proto", "example_client.py")
+        done = subprocess.run([sys.executable, client, "127.0.0.1", str(s.address[1]), pki("ca.crt")],
+                              capture_output=True, timeout=30, check=False,
+                              env=dict(os.environ, HTLS_SOCKET=d.socket))
+        equal((done.returncode, done.stderr), (0, EXPECT.encode() + b"\n"), "exit status, mode")
+        check(done.stdout.startswith(b"HTTP/1.1 200 ") and done.stdout.endswith(PAGE),
+              f"a page: {done.stdout!r}")
+
+
 def test_echo_and_close():
     """What is written comes back; close_notify of the peer is the end of file."""
     with Daemon() as d, TlsServer(echo) as s, upgrade(d, s.address) as stream:
@@ -52,8 +67,6 @@ def test_ipv6():
 
 def test_many_on_one_connection():
     """One connection to the daemon serves CONNECT after CONNECT."""
-    from lib import ca_pem
-    from lib_client import finish
     with Daemon() as d, TlsServer(echo) as s, Client(d.socket) as c:
         for i in range(20):
             tcp = dial(s.address)

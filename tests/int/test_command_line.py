@@ -17,7 +17,8 @@ def test_help_and_version():
     """--help lists every option on standard output, --version is one line; status 0."""
     status, out, err = run(HTLSD, "--help")
     equal((status, err), (0, ""), "htlsd --help")
-    for option in ("--socket", "--config", "--check-config", "--print-config", "--workers", "--key-log", "--path"):
+    for option in ("--socket", "--config", "--check-config", "--print-config", "--workers", "--key-log",
+                   "--path"):
         check(option in out, f"{option} in --help")
     for program in (HTLSD, HTLS):
         status, out, err = run(program, "--version")
@@ -41,8 +42,10 @@ def test_check_config():
     status, _, err = run(HTLSD, "--config", good, "--check-config")
     equal(status, 0, f"a good one ({err})")
     for text, word in (("[daemon]\nworkers = x\n", "2"), ("[nosuch]\na = b\n", "nosuch"),
-                       ("[daemon]\nnosuch = 1\n", "nosuch"), ("[tls]\ntrust-file = /nonexistent\n", "nonexistent"),
-                       ("[daemon]\nuser = root\n", "root"), ("[daemon]\nuser = no-such-user\n", "no-such-user"),
+                       ("[daemon]\nnosuch = 1\n", "nosuch"),
+                       ("[tls]\ntrust-file = /nonexistent\n", "nonexistent"),
+                       ("[daemon]\nuser = root\n", "root"),
+                       ("[daemon]\nuser = no-such-user\n", "no-such-user"),
                        ("[trust x]\n", "x"), (f"[tls]\ntrust-file = {pki('server.key')}\n", "server.key"),
                        ("workers = 2\n", "workers"), ("[daemon\nworkers = 2\n", "1")):
         bad = write_file("bad.conf", text)
@@ -53,12 +56,13 @@ def test_check_config():
 
 def test_print_config_round_trip():
     """--print-config prints what applies; read back, it prints the same."""
-    first = write_file("first.conf", f"[daemon]\nworkers = 3\nsocket-mode = 0600\n[limits]\nhandshake-timeout = 1500ms\n"
+    first = write_file("first.conf", f"[daemon]\nworkers = 3\nsocket-mode = 0600\n"
+                                     f"[limits]\nhandshake-timeout = 1500ms\n"
                                      f"[tls]\nclient-ca = no\n[trust ours]\nfile = {pki('ca.crt')}\n")
     status, one, err = run(HTLSD, "--config", first, "--print-config", "--handshakes", "7")
     equal((status, err), (0, ""), "the first")
-    for line in ("workers = 3", "socket-mode = 0600", "handshake-timeout = 1500ms", "client-ca = no", "handshakes = 7",
-                 "[trust ours]"):
+    for line in ("workers = 3", "socket-mode = 0600", "handshake-timeout = 1500ms", "client-ca = no",
+                 "handshakes = 7", "[trust ours]"):
         check(line in one, f"{line!r} in {one!r}")
     status, two, _ = run(HTLSD, "--config", write_file("second.conf", one), "--print-config")
     equal((status, two), (0, one), "the second")

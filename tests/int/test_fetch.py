@@ -7,6 +7,7 @@ import lib
 from lib import Skip, check, deadline, equal, tls_stat
 from lib_daemon import Daemon
 from lib_servers import Nginx
+from lib_shim import environment
 from lib_suites import PAIRS, SERVERS
 
 FETCH_C = os.path.join(lib.BUILD, "tests", "fetch")
@@ -22,9 +23,8 @@ def programs():
 
 
 def fetch(command, daemon, address, name="localhost"):
-    environment = dict(os.environ, HTLS_SOCKET=daemon.socket, HTLS_CA_FILE=lib.pki("ca.crt"), LD_PRELOAD=lib.PRELOAD)
-    return subprocess.run([*command, address[0], str(address[1]), name], env=environment, capture_output=True,
-                          timeout=30, check=False)
+    return subprocess.run([*command, address[0], str(address[1]), name], env=environment(daemon),
+                          capture_output=True, timeout=30, check=False)
 
 
 def every_server(pair):

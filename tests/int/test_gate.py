@@ -50,7 +50,8 @@ class Held:
 def begin(daemon, server, **options):
     gate, c, tcp = Gate(), Client(daemon.socket), dial(server.address)
     equal(gate.poll(), 0, "poll on a full gate")
-    ident = c.connect([tcp, gate.far], "localhost", ca_pem(), flags=READS_RECORDS | GATE, gate_fill=gate.fill, **options)
+    ident = c.connect([tcp, gate.far], "localhost", ca_pem(), flags=READS_RECORDS | GATE,
+                      gate_fill=gate.fill, **options)
     gate.far.close()
     return gate, c, tcp, ident
 
@@ -110,7 +111,8 @@ def poison(size, **options):
         gate, c, tcp = Gate(), Client(d.socket), dial(s.address)
         # A fill that leaves room, as when a program's send buffer grows: the byte that follows is no fill.
         fill = gate.fill - size
-        ident = c.connect([tcp, gate.far], "localhost", ca_pem(), flags=READS_RECORDS | GATE, gate_fill=fill, **options)
+        ident = c.connect([tcp, gate.far], "localhost", ca_pem(), flags=READS_RECORDS | GATE,
+                          gate_fill=fill, **options)
         gate.far.close()
         held.go.set()
         try:

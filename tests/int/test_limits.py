@@ -32,7 +32,8 @@ def test_handshakes_cap_queues():
 def test_handshakes_cap_holds():
     """handshakes = 2 with two silent peers: the third waits, is counted so, and its deadline holds."""
     listener = socket.create_server(("127.0.0.1", 0))
-    with Daemon("--handshakes", "2", workers=1) as d, TlsServer(echo, tolerant=True) as s, closing_all() as held, listener:
+    with Daemon("--handshakes", "2", workers=1) as d, TlsServer(echo, tolerant=True) as s, \
+            closing_all() as held, listener:
         for _ in range(2):
             tcp, c = dial(listener.getsockname()), Client(d.socket)
             held += [tcp, c]
@@ -59,7 +60,8 @@ def test_cancelled_while_waiting():
     """A CONNECT that waits for its turn can be cancelled; the queue stays in order."""
     from lib_client import CANCEL
     listener = socket.create_server(("127.0.0.1", 0))
-    with Daemon("--handshakes", "1", workers=1) as d, TlsServer(echo, tolerant=True) as s, closing_all() as held, listener:
+    with Daemon("--handshakes", "1", workers=1) as d, TlsServer(echo, tolerant=True) as s, \
+            closing_all() as held, listener:
         clients = []
         for address in (listener.getsockname(), s.address, s.address, s.address):
             tcp, c = dial(address), Client(d.socket)
@@ -100,7 +102,10 @@ def test_peers_per_uid():
 @deadline(90)
 def test_daemon_out_of_descriptors():
     """EMFILE in the daemon: named errors or a closed connection, no crash; afterwards all is well again."""
-    with Daemon(nofile=64) as d, TlsServer(echo, tolerant=True) as s, closing_all() as held:
+    # A user of its own: the kernel counts descriptors in flight per user, and other tests' workers
+    # are nobody.
+    with Daemon("--user", "daemon", nofile=64) as d, TlsServer(echo, tolerant=True) as s, \
+            closing_all() as held:
         said = {}
         for _ in range(120):
             tcp = dial(s.address)

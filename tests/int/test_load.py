@@ -1,6 +1,6 @@
 """Many connections: all at once, one after another; nothing stays behind."""
 import lib
-from lib import EXPECT, SMALL, check, deadline, equal, tls_stat
+from lib import EXPECT, SMALL, check_memory, deadline, equal, tls_stat
 from lib_client import Client, finish
 from lib_daemon import Daemon
 from lib_servers import PAGE, Nginx
@@ -55,7 +55,8 @@ def test_five_hundred_at_once():
             d.wait_clients_gone()
             rss.append(sum(d.worker_rss_kb().values()))
         # malloc keeps what a burst used, so this is no measure of small leaks: the test below is.
-        check(max(rss) < before + 128 * n, f"the workers' memory: {before}, after each round {rss} KiB")
+        check_memory(max(rss) < before + 128 * n,
+                     f"the workers' memory: {before}, after each round {rss} KiB")
         print(f"{n} at once, three times; RSS of the workers together: {before}, then {rss} KiB")
 
 
@@ -76,5 +77,5 @@ def test_thousand_one_after_another():
                 rss.append(sum(d.worker_rss_kb().values()))
         if EXPECT == "kernel":
             equal(tls_stat()["TlsTxSw"] - before["TlsTxSw"] >= n, True, "TlsTxSw grew by as many")
-        check(rss[-1] - rss[0] < 1024, f"the workers' memory after a quarter, half, all: {rss} KiB")
+        check_memory(rss[-1] - rss[0] < 1024, f"the workers' memory after a quarter, half, all: {rss} KiB")
         print(f"{n} in a row; RSS of the workers together after a quarter, half, all: {rss} KiB")

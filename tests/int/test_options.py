@@ -3,8 +3,8 @@ import errno
 import ssl
 
 from lib import EXPECT, check, equal, one_of
-from lib_client import (ALPN_SELECTED, CIPHER, COOKIE, GROUP, KERNEL, RELAY, RESUMED, TLS12, TLS13, TLS_VERSION, WHY,
-                        refused, upgrade)
+from lib_client import (ALPN_SELECTED, CIPHER, COOKIE, GROUP, KERNEL, RELAY, RESUMED, TLS12, TLS13,
+                        TLS_VERSION, WHY, refused, upgrade)
 from lib_daemon import Daemon
 from lib_peers import TlsServer, context, echo
 from lib_servers import Nginx
@@ -25,7 +25,8 @@ def test_alpn():
     """The server's choice among the offered protocols is told; none offered or none chosen: none told."""
     with Daemon() as d, TlsServer(echo, alpn=["h2", "http/1.1"]) as s:
         for offered, chosen in (([b"http/1.1"], b"http/1.1"), ([b"http/1.1", b"h2"], b"h2"), ([], None),
-                                ([b"spdy/1"], None), ([b"\x00\xff", b"h2"], b"h2"), ([b"a" * 255, b"h2"], b"h2")):
+                                ([b"spdy/1"], None), ([b"\x00\xff", b"h2"], b"h2"),
+                                ([b"a" * 255, b"h2"], b"h2")):
             equal(speaks(upgrade(d, s.address, alpn=offered))[ALPN_SELECTED], chosen, f"ALPN of {offered}")
 
 
@@ -44,7 +45,8 @@ def test_versions():
             TlsServer(echo, minimum=v13) as new:
         for server, options, version in ((both, {}, TLS13), (both, {"version_max": TLS12}, TLS12),
                                          (both, {"version_min": TLS13}, TLS13), (old, {}, TLS12),
-                                         (new, {}, TLS13), (both, {"version_min": TLS12, "version_max": TLS13}, TLS13)):
+                                         (new, {}, TLS13),
+                                         (both, {"version_min": TLS12, "version_max": TLS13}, TLS13)):
             result = speaks(upgrade(d, server.address, **options))
             equal(result[TLS_VERSION], version, f"version of {options}")
             equal(result[RESUMED], 0, "resumed")
@@ -85,7 +87,8 @@ def test_groups():
     tls = context()
     tls.set_ecdh_curve("prime256v1")
     with Daemon() as d, TlsServer(echo) as any_group, TlsServer(echo, tls=tls, tolerant=True) as p256:
-        one_of(speaks(upgrade(d, any_group.address, groups="P-384"))[GROUP], (b"secp384r1", b"P-384"), "P-384")
+        one_of(speaks(upgrade(d, any_group.address, groups="P-384"))[GROUP], (b"secp384r1", b"P-384"),
+               "P-384")
         one_of(speaks(upgrade(d, any_group.address, groups="X448:P-256"))[GROUP], (b"x448", b"X448"), "X448")
         one_of(speaks(upgrade(d, p256.address))[GROUP], (b"secp256r1", b"P-256"), "after a HelloRetryRequest")
         e = refused(d, p256.address, groups="X448")

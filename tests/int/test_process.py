@@ -64,7 +64,8 @@ def test_no_key_log_by_default():
     with Daemon(log="debug") as d, TlsServer(echo) as s:
         speaks(upgrade(d, s.address))
         text = d.log()
-        check(not re.search(r"SECRET|CLIENT_RANDOM|[0-9a-f]{48}", text), "the log holds something like a secret")
+        check(not re.search(r"SECRET|CLIENT_RANDOM|[0-9a-f]{48}", text),
+              "the log holds something like a secret")
         left = [f for f in os.listdir(lib.DIR) if "key" in f]
         equal(left, [], "files")
 
@@ -82,8 +83,8 @@ def test_key_log():
             lines = [line.split() for line in f.read().splitlines()]
     equal(stat.S_IMODE(os.stat(where).st_mode) & 0o077, 0, "rights of others")
     labels = [line[0] for line in lines]
-    for label in ("CLIENT_HANDSHAKE_TRAFFIC_SECRET", "SERVER_HANDSHAKE_TRAFFIC_SECRET", "CLIENT_TRAFFIC_SECRET_0",
-                  "SERVER_TRAFFIC_SECRET_0", "CLIENT_RANDOM"):
+    for label in ("CLIENT_HANDSHAKE_TRAFFIC_SECRET", "SERVER_HANDSHAKE_TRAFFIC_SECRET",
+                  "CLIENT_TRAFFIC_SECRET_0", "SERVER_TRAFFIC_SECRET_0", "CLIENT_RANDOM"):
         equal(labels.count(label), 3, label)
     for line in lines:
         equal(len(line), 3, "words in a line")
@@ -99,7 +100,8 @@ def test_one_line_per_handshake():
         refused(d, s.address, name="elsewhere.test")
         ups, downs = re.findall(r": up (.*)", d.log()), re.findall(r": failed (.*)", d.log())
         equal((len(ups), len(downs)), (3, 1), "lines")
-        for word in ("name=localhost", f"peer=127.0.0.1:{s.address[1]}", "uid=", "pid=", "TLSv1.3", f"tx={lib.EXPECT}"):
+        for word in ("name=localhost", f"peer=127.0.0.1:{s.address[1]}", "uid=", "pid=", "TLSv1.3",
+                     f"tx={lib.EXPECT}"):
             check(word in ups[0], f"{word} in {ups[0]!r}")
         check("code=certificate-name" in downs[0], f"the code in {downs[0]!r}")
 

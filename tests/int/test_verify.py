@@ -4,8 +4,8 @@ import ssl
 
 import lib
 from lib import ca_pem, check, dial, equal, one_of, pki
-from lib_client import (CONNECT, PEM, TRUST, VERIFY_CODE, Client, Refused, child_as, connect_attributes, finish,
-                        refused, upgrade)
+from lib_client import (CONNECT, PEM, TRUST, VERIFY_CODE, Client, Refused, child_as, connect_attributes,
+                        finish, refused, upgrade)
 from lib_daemon import Daemon
 from lib_peers import TlsServer, echo, nothing_in_the_clear, records
 
@@ -35,8 +35,8 @@ def test_wrong_name():
 
 def test_wrong_name_tls12():
     """... also in TLS 1.2."""
-    refuses(TlsServer(cert="wrongname", maximum=ssl.TLSVersion.TLSv1_2), "certificate-name", [HOSTNAME_MISMATCH],
-            BAD_CERTIFICATE)
+    refuses(TlsServer(cert="wrongname", maximum=ssl.TLSVersion.TLSv1_2), "certificate-name",
+            [HOSTNAME_MISMATCH], BAD_CERTIFICATE)
 
 
 def test_unknown_ca():
@@ -67,7 +67,8 @@ def test_ip_without_san():
 
 def test_no_fallback_to_common_name():
     """Only subjectAltName counts: the common name of this certificate is "wrongname"."""
-    refuses(TlsServer(cert="wrongname"), "certificate-name", [HOSTNAME_MISMATCH], BAD_CERTIFICATE, name="wrongname")
+    refuses(TlsServer(cert="wrongname"), "certificate-name", [HOSTNAME_MISMATCH], BAD_CERTIFICATE,
+            name="wrongname")
 
 
 def speaks(stream):
@@ -83,8 +84,8 @@ def test_ip_san_and_sni():
     with Daemon() as d, TlsServer(echo) as s:
         for name in ("127.0.0.1", "::1", "localhost", "localhost.", "LOCALHOST", "htls.test"):
             speaks(upgrade(d, s.address, name=name))
-        equal([n and n.lower() for n in s.names], [None, None, "localhost", "localhost", "localhost", "htls.test"],
-              "SNI")
+        equal([n and n.lower() for n in s.names],
+              [None, None, "localhost", "localhost", "localhost", "htls.test"], "SNI")
 
 
 def test_trust_by_configuration():

@@ -137,3 +137,14 @@ void fake_error(struct fake *d, int sock, enum w_code code, int err, const char 
     w_put_text(&b, W_A_TEXT, text);
     send_msg(sock, &b, NULL, 0);
 }
+
+void fake_report(struct fake *d, int sock)
+{
+    uint8_t buf[64];
+    struct w_buf b;
+
+    (void)d;
+    w_begin(&b, buf, sizeof(buf), W_REPORT, 4, 0);
+    w_put_bytes(&b, W_A_REPORT, "workers 1\n", 10);
+    send_msg(sock, &b, NULL, 0);
+}

@@ -39,4 +39,7 @@ void fake_welcome(struct fake *d, int sock);
 void fake_result(struct fake *d, int sock, enum w_mode mode, int fd, const void *early, size_t n);
 void fake_error(struct fake *d, int sock, enum w_code code, int err, const char *text);
 
+/* Answers a STATUS: it lives. */
+void fake_report(struct fake *d, int sock);
+
 #endif

@@ -19,7 +19,7 @@ static struct record queue[16];
 static size_t n_queue, head_of_queue;
 static enum ending ending;
 static int broken_errno;
-static int shut_how, shuts, reads, sends, polls;
+static int shut_how, shuts, reads, sends, polls, last_flags;
 static struct sy_calls real;
 
 static void add(int type, const char *p, size_t n)
@@ -90,6 +90,7 @@ static ssize_t model_recvmsg(int fd, struct msghdr *m, int flags)
 
     (void)fd;
     reads++;
+    last_flags = flags;
     m->msg_flags = 0;
     m->msg_namelen = 0;
     for (; at < n_queue && (!type || (type == DATA && queue[at].type == DATA)); at++) {

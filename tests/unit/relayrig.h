@@ -9,10 +9,7 @@
 #include <CUnit/CUnit.h>
 #include <errno.h>
 #include <poll.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 struct rig {
     struct lp_loop *lp;
@@ -29,22 +26,20 @@ struct rig {
     int writable[2];
 };
 
-#define RIG(op) LP_OWNER(op, struct rig, stop)
-
 static inline void rig_on_stop(struct lp_op *op, int result)
 {
     (void)result;
-    lp_stop(RIG(op)->lp);
+    lp_stop(LP_OWNER(op, struct rig, stop)->lp);
 }
 
 static inline void rig_on_ended(void *owner, const struct failure *f)
 {
     struct rig *g = owner;
-    char c;
+    struct pollfd p = {.fd = g->program, .events = POLLRDHUP};
 
     g->ended++;
     g->f = *f;
-    g->saw_eof = g->program >= 0 && recv(g->program, &c, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+    g->saw_eof = poll(&p, 1, 0) == 1;
 }
 
 /* One turn of the loop: whatever is ready happens. */
@@ -93,8 +88,7 @@ static inline void rig_open(struct rig *g, uint16_t suite, bool tcp, int buffers
     int net[2], local[2];
 
     memset(g, 0, sizeof(*g));
-    CU_ASSERT_EQUAL_FATAL(lp_open(&g->lp, 64), 0);
-    CU_ASSERT_EQUAL_FATAL(rl_shared_new(&g->shared, g->lp, &g->stats), 0);
+    CU_ASSERT_FATAL(lp_open(&g->lp, 64) == 0 && rl_shared_new(&g->shared, g->lp, &g->stats) == 0);
     tp_pair(g->writable, 0);
     tp_pair(net, tcp);
     tp_pair(local, 0);
@@ -231,12 +225,6 @@ static inline void rig_program_hears(struct rig *g, const char *want)
 
     rig_pull(g, g->program, got, strlen(want));
     CU_ASSERT(memcmp(got, want, strlen(want)) == 0);
-}
-
-static inline void rig_fill(uint8_t *p, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        p[i] = (uint8_t)(i * 13 + (i >> 8));
 }
 
 #endif

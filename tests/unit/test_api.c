@@ -86,7 +86,7 @@ static void act_early(struct fake *f, int sock)
 /* The thread is the relay's other end: says "relay", echoes one piece, ends. */
 static void relay(struct fake *f, int sock, bool in_order)
 {
-    struct pollfd p = {.fd = sock, .events = POLLRDHUP};
+    struct pollfd p = {.fd = sock, .events = POLLIN | POLLRDHUP};
     char buf[16];
     int pair[2];
     ssize_t n;
@@ -104,7 +104,9 @@ static void relay(struct fake *f, int sock, bool in_order)
     else
         n = recv(pair[0], buf, sizeof(buf), 0); /* up to the program's own end */
     close(pair[0]);
-    (void)poll(&p, 1, 5000); /* this connection is the client's to close */
+    /* This connection is the client's to close; it may ask whether we live. */
+    while (poll(&p, 1, 5000) == 1 && recv(sock, buf, sizeof(buf), 0) > 0)
+        fake_report(f, sock);
 }
 
 static void act_relay(struct fake *f, int sock)
@@ -115,6 +117,23 @@ static void act_relay(struct fake *f, int sock)
 static void act_relay_cut(struct fake *f, int sock)
 {
     relay(f, sock, false);
+}
+
+/* Dies: everything is closed, and nothing was said. `arg` != NULL: the stream goes first, and the
+ * connection outlives it for a while. */
+static void act_relay_dies(struct fake *f, int sock)
+{
+    char c;
+    int pair[2];
+
+    fake_take(f, sock);
+    CU_ASSERT_EQUAL_FATAL(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    fake_result(f, sock, W_MODE_RELAY, pair[1], NULL, 0);
+    close(pair[1]);
+    CU_ASSERT_EQUAL(recv(pair[0], &c, 1, 0), 1);
+    close(pair[0]);
+    if (f->arg)
+        (void)poll(NULL, 0, 100);
 }
 
 static void act_refuse(struct fake *f, int sock)
@@ -323,6 +342,27 @@ static void test_relay_cut(void)
     finish();
 }
 
+/* It dies without a word: then the end of the stream is no end of the data, in whatever order the
+ * kernel closes its descriptors. */
+static void test_relay_dies(void)
+{
+    static int slowly;
+
+    for (int i = 0; i < 4; i++) {
+        d.arg = i & 1 ? &slowly : NULL;
+        begin(act_relay_dies);
+        CU_ASSERT_EQUAL(htls_connect(h, mine, "host.test", 0), 0);
+        CU_ASSERT_EQUAL(htls_send(h, "x", 1, 0), 1);
+        if (i & 2)
+            CU_ASSERT_EQUAL(htls_shutdown(h), 0);
+        CU_ASSERT_EQUAL(htls_recv(h, &(char){0}, 1, 0), -ECONNRESET);
+        CU_ASSERT_EQUAL(htls_recv(h, &(char){0}, 1, 0), -ECONNRESET);
+        CU_ASSERT_STRING_EQUAL(htls_error_name(h), "no-daemon");
+        finish();
+    }
+    d.arg = NULL;
+}
+
 static void test_refused(void)
 {
     begin(act_refuse);
@@ -418,6 +458,7 @@ void suite_api(void)
     CU_add_test(suite, "early bytes", test_early);
     CU_add_test(suite, "relay mode", test_relay);
     CU_add_test(suite, "a relay that is cut off", test_relay_cut);
+    CU_add_test(suite, "a relay whose daemon dies", test_relay_dies);
     CU_add_test(suite, "refused", test_refused);
     CU_add_test(suite, "no daemon", test_no_daemon);
     CU_add_test(suite, "an answer that does not fit", test_wrong_mode);

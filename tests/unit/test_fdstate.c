@@ -86,6 +86,25 @@ static void test_reuse(void)
     give_back(again);
 }
 
+/* A thread still waits in a call on it: what it learns there is of the old connection. */
+static void test_held(void)
+{
+    struct fs_state *s = fs_new(FS_KERNEL), *other, *later;
+
+    CU_ASSERT_FALSE(fs_hold(s, FD));
+    fs_attach(FD, s);
+    CU_ASSERT_TRUE(fs_hold(s, FD));
+    CU_ASSERT_TRUE(fs_detach(FD));
+    give_back(s);
+    other = fs_new(FS_KERNEL);
+    CU_ASSERT_PTR_NOT_EQUAL(other, s);
+    fs_release(s);
+    later = fs_new(FS_KERNEL);
+    CU_ASSERT_PTR_EQUAL(later, s);
+    give_back(other);
+    give_back(later);
+}
+
 static void test_gates(void)
 {
     struct fs_state *a = fs_new(FS_GATE), *b = fs_new(FS_BUSY);
@@ -164,6 +183,7 @@ void suite_fdstate(void)
     CU_add_test(suite, "several numbers", test_numbers);
     CU_add_test(suite, "numbers out of range", test_out_of_range);
     CU_add_test(suite, "nothing is left of the last user", test_reuse);
+    CU_add_test(suite, "a state in use", test_held);
     CU_add_test(suite, "the count of gates", test_gates);
     CU_add_test(suite, "walking the table", test_each);
     CU_add_test(suite, "fork", test_fork);

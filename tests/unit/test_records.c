@@ -257,6 +257,35 @@ static void test_waitall(void)
     CU_ASSERT_EQUAL(take(8, MSG_WAITALL), 0);
 }
 
+/* The kernel returns less at a signal or a time limit too: then the rest is not waited for. */
+static void test_waitall_interrupted(void)
+{
+    fresh(0x0304, QUIET);
+    data("ab");
+    expect("ab", 8, MSG_WAITALL);
+    CU_ASSERT_EQUAL(reads, 2);
+    CU_ASSERT_TRUE(last_flags & MSG_DONTWAIT);
+}
+
+static void test_trunc(void)
+{
+    struct iovec iov = {NULL, 6};
+    struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
+
+    fresh(0x0304, QUIET);
+    ticket();
+    data("gone!");
+    ticket();
+    data("!kept");
+    CU_ASSERT_EQUAL(rr_recvmsg(7, &s, &m, MSG_TRUNC), 6);
+    expect("kept", 64, 0);
+    data("all of it");
+    CU_ASSERT_EQUAL(rr_recvmsg(7, &s, &m, MSG_TRUNC | MSG_PEEK), 6);
+    expect("all of it", 64, 0);
+    alert(1, 0);
+    CU_ASSERT_EQUAL(rr_recvmsg(7, &s, &m, MSG_TRUNC), 0);
+}
+
 static void test_waitall_many_buffers(void)
 {
     char a[3], b[4];
@@ -272,6 +301,29 @@ static void test_waitall_many_buffers(void)
     CU_ASSERT_EQUAL(memcmp(b, "3456", 4), 0);
     CU_ASSERT_EQUAL(iov[0].iov_len, 3); /* the program's own are as they were */
     CU_ASSERT_EQUAL(iov[1].iov_len, 4);
+}
+
+static bool closed_meanwhile(int fd, const struct rr_state *of)
+{
+    (void)fd;
+    (void)of;
+    return false;
+}
+
+/* The number may name another socket by now: nothing is read from it, nothing shut. */
+static void test_closed_meanwhile(void)
+{
+    fresh(0x0304, QUIET);
+    s.names = closed_meanwhile;
+    ticket();
+    data("a stranger's");
+    CU_ASSERT_EQUAL(take(64, 0), -EBADF);
+    CU_ASSERT_EQUAL(reads, 1);
+    fresh(0x0304, QUIET);
+    s.names = closed_meanwhile;
+    alert(1, 0);
+    CU_ASSERT_EQUAL(take(64, 0), -EBADF);
+    CU_ASSERT_EQUAL(shuts, 0);
 }
 
 static void test_nothing_asked(void)
@@ -373,7 +425,10 @@ void suite_records(void)
     CU_add_test(suite, "an empty record", test_empty_record);
     CU_add_test(suite, "MSG_PEEK", test_peek);
     CU_add_test(suite, "MSG_WAITALL", test_waitall);
+    CU_add_test(suite, "MSG_WAITALL cut short", test_waitall_interrupted);
+    CU_add_test(suite, "MSG_TRUNC", test_trunc);
     CU_add_test(suite, "MSG_WAITALL over several buffers", test_waitall_many_buffers);
+    CU_add_test(suite, "closed while it waits", test_closed_meanwhile);
     CU_add_test(suite, "nothing asked for, MSG_OOB", test_nothing_asked);
     CU_add_test(suite, "the caller's header", test_callers_header);
     CU_add_test(suite, "close_notify is sent once", test_send_close_notify);

@@ -11,7 +11,7 @@ static void test_both_ways(void)
     size_t n_suites;
     const struct ks_suite *all = ks_suites(&n_suites);
 
-    rig_fill(bytes, sizeof(bytes));
+    tp_fill(bytes, sizeof(bytes));
     for (size_t i = 0; i < n_suites; i++) {
         struct rig g;
 
@@ -74,7 +74,7 @@ static void test_long_cut(void)
     struct rig g;
     size_t n = 0;
 
-    rig_fill(bytes, sizeof(bytes));
+    tp_fill(bytes, sizeof(bytes));
     rig_open(&g, 0x1302, false, 0);
     for (int i = 0; i < 10; i++)
         n += rig_seal(&g, RC_DATA, bytes, sizeof(bytes), wire + n);

@@ -56,6 +56,8 @@ static void test_certificates(void)
 {
     certificate(TP_EC, "other.test", W_CODE_CERTIFICATE_NAME, X509_V_ERR_HOSTNAME_MISMATCH, 42,
                 "hostname mismatch", "subjectAltName");
+    certificate(TP_CN_ONLY, "server.test", W_CODE_CERTIFICATE_NAME, X509_V_ERR_HOSTNAME_MISMATCH,
+                42, "hostname mismatch", "subjectAltName");
     certificate(TP_EC, "10.0.0.1", W_CODE_CERTIFICATE_NAME, X509_V_ERR_IP_ADDRESS_MISMATCH, 42,
                 "IP address mismatch", "this IP address (subjectAltName)");
     certificate(TP_EXPIRED, "server.test", W_CODE_CERTIFICATE_EXPIRED, X509_V_ERR_CERT_HAS_EXPIRED,

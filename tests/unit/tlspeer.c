@@ -54,15 +54,17 @@ static X509 *make_ca(const char *name, EVP_PKEY *key)
     return x;
 }
 
-/* issuer NULL: self-signed. */
+/* issuer NULL: self-signed. usage NULL: without extensions. */
 static X509 *make_leaf(EVP_PKEY *key, X509 *issuer, EVP_PKEY *by, long from, long to,
                        const char *usage)
 {
-    X509 *x = cert_of("server", key, from, to);
+    X509 *x = cert_of(usage ? "server" : "server.test", key, from, to);
 
     X509_set_issuer_name(x, X509_get_subject_name(issuer ? issuer : x));
-    extend(x, NID_subject_alt_name, "DNS:server.test,DNS:*.wild.test,IP:127.0.0.1,IP:::1");
-    extend(x, NID_ext_key_usage, usage);
+    if (usage) {
+        extend(x, NID_subject_alt_name, "DNS:server.test,DNS:*.wild.test,IP:127.0.0.1,IP:::1");
+        extend(x, NID_ext_key_usage, usage);
+    }
     must(X509_sign(x, by, EVP_sha256()) > 0, "a signature");
     return x;
 }
@@ -83,6 +85,7 @@ static void make_pki(void)
     certs[TP_EXPIRED] = make_leaf(ec_key, ca, ca_key, -7200, -3600, "serverAuth");
     certs[TP_FUTURE] = make_leaf(ec_key, ca, ca_key, 86400, 90000, "serverAuth");
     certs[TP_CLIENT_ONLY] = make_leaf(ec_key, ca, ca_key, -60, 3600, "clientAuth");
+    certs[TP_CN_ONLY] = make_leaf(ec_key, ca, ca_key, -60, 3600, NULL);
     certs[TP_SELF] = make_leaf(ec_key, NULL, ec_key, -60, 3600, "serverAuth");
     certs[TP_STRANGER] = make_leaf(ec_key, stranger, stranger_key, -60, 3600, "serverAuth");
     certs[TP_CHAIN] = certs[TP_STRANGER];
@@ -145,6 +148,12 @@ char *tp_other_pem(unsigned n)
     text = pem_of(x);
     X509_free(x);
     return text;
+}
+
+void tp_fill(unsigned char *p, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        p[i] = (unsigned char)(i * 13 + (i >> 8));
 }
 
 void tp_pair(int fds[2], int tcp)

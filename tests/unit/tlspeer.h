@@ -13,6 +13,7 @@ enum tp_cert {
     TP_EXPIRED,     /* of the CA, an hour ago */
     TP_FUTURE,      /* of the CA, from tomorrow on */
     TP_CLIENT_ONLY, /* of the CA, extended key usage: client */
+    TP_CN_ONLY,     /* of the CA, its name only where names were before subjectAltName */
     TP_SELF,        /* self-signed */
     TP_STRANGER,    /* of a CA that nobody knows, sent alone */
     TP_CHAIN,       /* of that CA, sent with it */
@@ -33,6 +34,9 @@ char *tp_other_pem(unsigned n);
 /* One end speaks TLS as the server `ctx` says (the reference is taken over), on a non-blocking end
  * of fds; the other end is fds[0]. Loopback TCP when `tcp`, else a socketpair. */
 SSL *tp_server(SSL_CTX *ctx, int fds[2], int tcp);
+
+/* Bytes that tell a shift, a loss and a repetition apart. */
+void tp_fill(unsigned char *p, size_t n);
 
 /* Two connected sockets: fds[0] the client's, fds[1] the server's. Ends the tests when it fails. */
 void tp_pair(int fds[2], int tcp);
