@@ -49,7 +49,7 @@ struct conn {
     struct hs *hs;
     struct lp_op io, timer;
     struct relay *relay; /* runs by itself; kept to disown it */
-    struct conn *next;   /* in the waiting list */
+    struct turn turn;
     struct failure f;
     char name[W_NAME_MAX + 1];
     char remote[64]; /* address:port for the log */
@@ -97,26 +97,13 @@ static void drop_parts(struct conn *c)
     lp_cancel(c->w->lp, &c->timer);
 }
 
-static void unlink_waiting(struct conn *c)
-{
-    struct conn **p = &c->w->waiting;
-
-    while (*p && *p != c)
-        p = &(*p)->next;
-    if (!*p)
-        return;
-    *p = c->next;
-    if (c->w->waiting_end == &c->next)
-        c->w->waiting_end = p;
-    st_sub(&c->w->stats->waiting, 1);
-}
-
 static void leave_running(struct conn *c, enum state was)
 {
     if (was == WAITING) {
-        unlink_waiting(c);
+        tn_leave(&c->w->turns, &c->turn);
+        st_sub(&c->w->stats->waiting, 1);
     } else {
-        c->w->running--;
+        tn_done(&c->w->turns, &c->turn);
         c->w->since_trim++;
         st_sub(&c->w->stats->handshakes, 1);
     }
@@ -126,7 +113,7 @@ static void leave_running(struct conn *c, enum state was)
  * back. */
 static void trim_after_burst(struct worker *w)
 {
-    if (w->running > 0 || w->waiting || w->since_trim < BURST)
+    if (w->turns.running > 0 || w->turns.first || w->since_trim < BURST)
         return;
     w->since_trim = 0;
     malloc_trim(0);
@@ -399,14 +386,15 @@ static void on_timer(struct lp_op *op, int result)
 
 void cn_start_waiting(struct worker *w)
 {
+    struct turn *turn;
+
     if (w->starting) /* one that failed at once called us: the loop below goes on for it */
         return;
     w->starting = true;
-    while (w->waiting && w->running < w->options->handshakes) {
-        struct conn *c = w->waiting;
+    while ((turn = tn_next(&w->turns))) {
+        struct conn *c = LP_OWNER(turn, struct conn, turn);
 
-        unlink_waiting(c);
-        w->running++;
+        st_sub(&w->stats->waiting, 1);
         st_add(&w->stats->handshakes, 1);
         cn_goto(c, CONNECTING);
         connected(c);
@@ -442,8 +430,7 @@ int cn_open(struct conn **out, struct worker *w, const struct cn_owner *owner, i
     memcpy(c->name, q->setup.name, sizeof(c->name));
     sf_peer_name(tcp, c->remote, sizeof(c->remote));
     lp_timer(w->lp, &c->timer, q->timeout_ms);
-    *w->waiting_end = c;
-    w->waiting_end = &c->next;
+    tn_wait(&w->turns, &c->turn, peer->uid);
     st_add(&w->stats->waiting, 1);
     *out = c;
     return 0;

@@ -145,7 +145,8 @@ static bool take_note(struct slot *s, bool *dead)
         lg_error("worker %u sent something unexpected: killed", s->index);
     for (unsigned i = 0; i < FM_FDS_MAX; i++)
         fd_close(&fds[i]);
-    kill(s->pid, SIGKILL); /* a closed socket means that it is dying already */
+    if (s->pid > 0)
+        kill(s->pid, SIGKILL); /* a closed socket means that it is dying already */
     *dead = true;
     return false;
 }

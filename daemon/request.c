@@ -124,6 +124,9 @@ static int read_policy(struct request *q, const struct w_msg *m, const struct in
                       "in the configuration decide",
                       peer->uid);
     q->timeout_ms = (unsigned)w_num(m, W_A_TIMEOUT_MS, o->handshake_ms);
+    if (q->timeout_ms >
+        o->handshake_ms) /* a handshake takes a place from others: ours is the ceiling */
+        q->timeout_ms = o->handshake_ms;
     return 0;
 }
 

@@ -96,6 +96,7 @@ static void demolish(struct worker *w)
     rl_shared_free(w->relays);
     lp_close(w->lp);
     of_close(w->diag);
+    tn_close(&w->turns);
     hs_ctx_free(w->hs_ctx);
     tr_free(w->trust);
     free(w);
@@ -117,9 +118,10 @@ int wk_main(unsigned index, int control, int key_log_fd, const struct options *o
     w->caps = caps;
     w->shared = shared;
     w->stats = &shared->worker[index];
-    w->waiting_end = &w->waiting;
     w->control_in.done = on_control;
-    r = build(w, key_log_fd);
+    r = tn_open(&w->turns, o->handshakes);
+    if (r == 0)
+        r = build(w, key_log_fd);
     if (r == 0) {
         lp_poll(w->lp, &w->control_in, control, POLLIN);
         r = lp_run(w->lp);

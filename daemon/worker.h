@@ -12,8 +12,7 @@
 #include "relay.h"
 #include "stats.h"
 #include "trust.h"
-
-struct conn;
+#include "turns.h"
 
 struct worker {
     unsigned index;
@@ -28,9 +27,7 @@ struct worker {
     struct of_diag *diag; /* may be NULL */
     struct rl_shared *relays;
     struct lp_op control_in;
-    struct conn *waiting,
-        **waiting_end;             /* connections behind the cap on handshakes, oldest first */
-    unsigned running;              /* handshakes under way */
+    struct turns turns;            /* whose handshake may run */
     unsigned since_trim;           /* handshakes that ended since memory was last given back */
     bool starting;                 /* cn_start_waiting() is at work */
     uint8_t in[W_MESSAGE_MAX + 1]; /* one client's message, while it is handled */

@@ -419,6 +419,8 @@ EXPORT int htls_close(struct htls *h)
 
     if (h->running)
         poison(h->fd);
+    if (h->up && h->facts.mode_rx != W_MODE_RELAY)
+        rr_clear(h->fd, &h->rr);
     h->running = h->up = false;
     if (h->fd >= 0)
         sy.close(h->fd);

@@ -17,9 +17,9 @@
 #include "../proto/wire.h"
 #include "sys.h"
 
-#define PIECE 60000u      /* certificates per TRUST message */
-#define GRACE_MS 2000     /* how much later than the daemon we lose patience */
-#define REQUEST_MAX 8192u /* HELLO or CONNECT: names, 32 suites, 32 protocols */
+#define PIECE ((size_t)60000)      /* certificates per TRUST message */
+#define GRACE_MS 2000              /* how much later than the daemon we lose patience */
+#define REQUEST_MAX ((size_t)8192) /* HELLO or CONNECT: names, 32 suites, 32 protocols */
 
 #define ALIVE_MS 1000 /* how long a living daemon may take to say so */
 

@@ -120,9 +120,9 @@ int htls_start(struct htls *h, int fd, const char *name, int timeout_ms);
  * close it. -EBADF when none runs. */
 int htls_pollfd(const struct htls *h);
 
-/* Ends what htls_start() began. Returns 0 when TLS is up, -EAGAIN when it still runs, or an error
- * of htls_connect(). In relay mode `fd` has been replaced under its number (dup3, flags kept): a
- * descriptor in an epoll set must be added again. */
+/* Ends what htls_start() began. Returns 0 when TLS is up, -EAGAIN when it still runs, -EALREADY
+ * when none runs, or an error of htls_connect(). In relay mode `fd` has been replaced under its
+ * number (dup3, flags kept): a descriptor in an epoll set must be added again. */
 int htls_finish(struct htls *h);
 
 /* --- data ---------------------------------------------------------------------------- */

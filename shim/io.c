@@ -129,7 +129,7 @@ int io_may_write(struct fs_state *s, int fd, int flags, bool quiet)
 
 int io_shutdown(struct fs_state *s, int fd, int how)
 {
-    int r = pass_gate(s, fd, MSG_DONTWAIT);
+    int r = pass_gate(s, fd, 0);
 
     if (r < 0)
         return -ENOTCONN; /* as on a socket whose connect is still under way */

@@ -20,8 +20,10 @@ static void say_goodbye(struct fs_state *s, int fd)
 {
     int flags = sy.fcntl(fd, F_GETFL); /* who does not wait is not made to */
 
-    if (fs_kind(s) == FS_KERNEL && !atomic_load(&s->shared) && !atomic_load(&s->rr.error))
-        (void)rr_close_notify(fd, &s->rr, flags >= 0 && (flags & O_NONBLOCK) ? 0 : CLOSE_WAIT_MS);
+    if (fs_kind(s) != FS_KERNEL || atomic_load(&s->shared) || atomic_load(&s->rr.error))
+        return;
+    (void)rr_close_notify(fd, &s->rr, flags >= 0 && (flags & O_NONBLOCK) ? 0 : CLOSE_WAIT_MS);
+    rr_clear(fd, &s->rr);
 }
 
 /* Under the lock. The thread of a blocking upgrade still holds its state: it is woken, and cleans

@@ -326,3 +326,12 @@ int rr_close_notify(int fd, struct rr_state *s, int wait_ms)
         atomic_store(&s->shut_wr, false);
     return r;
 }
+
+void rr_clear(int fd, struct rr_state *s)
+{
+    char c;
+    struct iovec iov = {&c, 1};
+    struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
+
+    (void)rr_recvmsg(fd, s, &m, MSG_PEEK | MSG_DONTWAIT);
+}

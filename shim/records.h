@@ -35,6 +35,10 @@ ssize_t rr_recvmsg(int fd, struct rr_state *s, struct msghdr *msg, int flags);
  * when it was sent before), -EAGAIN, or -errno. */
 int rr_close_notify(int fd, struct rr_state *s, int wait_ms);
 
+/* Before the last close: takes away the tickets that lie unread. TCP says RST and not FIN when
+ * anything does, and the peer may lose by that what was sent last. Data is left where it is. */
+void rr_clear(int fd, struct rr_state *s);
+
 /* A sentence about a sticky error, "" for others. */
 const char *rr_text(int error);
 

@@ -27,6 +27,7 @@ void suite_posths(void);
 void suite_rest(void);
 void suite_census(void);
 void suite_dispose(void);
+void suite_turns(void);
 void suite_loop(void);
 void suite_sockfd(void);
 void suite_trust(void);

@@ -19,7 +19,7 @@ static struct told {
     enum w_mode tx;
     char why[128];
     uint64_t cookie;
-    struct failure f;
+    struct failure f, first; /* of down(): the last, the first */
 } told;
 
 static void on_up(void *owner, const struct cn_result *r)
@@ -37,8 +37,9 @@ static void on_down(void *owner, const struct failure *f)
 {
     struct told *t = owner;
 
-    t->down++;
     t->f = *f;
+    if (t->down++ == 0)
+        t->first = *f;
 }
 
 static void on_ended(void *owner, const struct failure *f)
@@ -243,15 +244,15 @@ static void test_deadline(void)
     char c;
 
     begin_case();
-    g.o.handshakes = 1;
+    g.w->turns.most = 1;
     tp_pair(silent, 1);
     tp_pair(behind, 1);
     held = dup(behind[0]); /* the program's own: it may not go on in the clear */
     CU_ASSERT_PTR_NOT_NULL(open_conn(silent[0], -1, 0, W_PATH_RELAY, 60));
     CU_ASSERT_PTR_NOT_NULL(open_conn(behind[0], -1, 0, W_PATH_RELAY, 20));
-    CU_ASSERT(g.w->running == 1 && st_get(&g.w->stats->waiting) == 1);
+    CU_ASSERT(g.w->turns.running == 1 && st_get(&g.w->stats->waiting) == 1);
     WRIG_UNTIL(&g, told.down);
-    CU_ASSERT(told.f.code == W_CODE_TIMEOUT && strstr(told.f.text, "limits: handshakes"));
+    CU_ASSERT(told.first.code == W_CODE_TIMEOUT && strstr(told.first.text, "limits: handshakes"));
     CU_ASSERT_EQUAL(recv(behind[1], &c, 1, MSG_DONTWAIT), 0); /* no byte, then the end */
     CU_ASSERT(send(held, "plain", 5, MSG_NOSIGNAL) < 0 && errno == EPIPE);
     close(held);
@@ -269,7 +270,7 @@ static void test_turns(void)
     int silent[2], fds[2];
 
     begin_case();
-    g.o.handshakes = 1;
+    g.w->turns.most = 1;
     tp_pair(silent, 1);
     serve(fds, TP_EC);
     first = open_conn(silent[0], -1, 0, W_PATH_RELAY, 5000);
@@ -297,7 +298,7 @@ static void test_cancel_waiting(void)
     int fds[4][2];
 
     begin_case();
-    g.o.handshakes = 0;
+    g.w->turns.most = 0;
     for (int i = 0; i < 4; i++) {
         tp_pair(fds[i], 1);
         c[i] = open_conn(fds[i][0], -1, 0, W_PATH_RELAY, 5000);
@@ -305,10 +306,11 @@ static void test_cancel_waiting(void)
     CU_ASSERT_EQUAL(st_get(&g.w->stats->waiting), 4);
     cn_cancel(c[1]);
     cn_cancel(c[3]);
-    CU_ASSERT(g.w->waiting == c[0] && c[0]->next == c[2] && g.w->waiting_end == &c[2]->next);
+    CU_ASSERT(g.w->turns.first == &c[0]->turn && c[0]->turn.next == &c[2]->turn &&
+              !c[2]->turn.next);
     cn_cancel(c[0]);
     cn_cancel(c[2]);
-    CU_ASSERT(g.w->waiting == NULL && g.w->waiting_end == &g.w->waiting);
+    CU_ASSERT(!g.w->turns.first && g.w->turns.end == &g.w->turns.first);
     for (int i = 0; i < 4; i++)
         close(fds[i][1]);
     end_case();

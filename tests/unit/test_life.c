@@ -80,6 +80,33 @@ static void test_goodbye(void)
     }
 }
 
+static unsigned looks;
+
+static ssize_t nothing(int fd, struct msghdr *m, int flags)
+{
+    (void)fd;
+    (void)m;
+    looks += flags == (MSG_PEEK | MSG_DONTWAIT);
+    errno = EAGAIN;
+    return -1;
+}
+
+/* Tickets that lie unread would make an RST of the end. */
+static void test_clears(void)
+{
+    for (int last = 0; last < 2; last++) {
+        struct fs_state *s = begin(FS_KERNEL);
+
+        atomic_store(&s->shared, !last);
+        looks = 0;
+        sy.recvmsg = nothing;
+        li_closing(pair[0]);
+        sy.recvmsg = recvmsg;
+        CU_ASSERT_EQUAL(looks, last);
+        finish();
+    }
+}
+
 static void test_duplicates(void)
 {
     struct fs_state *s = begin(FS_KERNEL);
@@ -207,6 +234,7 @@ void suite_life(void)
 
     CU_add_test(suite, "close", test_close);
     CU_add_test(suite, "who says goodbye", test_goodbye);
+    CU_add_test(suite, "no ticket is left unread", test_clears);
     CU_add_test(suite, "duplicates", test_duplicates);
     CU_add_test(suite, "sockets that are duplicated", test_dup_is_noticed);
     CU_add_test(suite, "a number made again", test_made_again);

@@ -55,6 +55,7 @@ static void test_aliases(void)
     struct fs_state *s = begin();
     int list[SW_NUMBERS_MAX], one, two;
 
+    (void)sw_aliases(a[0], list, SW_NUMBERS_MAX); /* the first looks for what was inherited */
     atomic_store(&sw_dups, false);
     one = dup(a[0]);
     CU_ASSERT_EQUAL(sw_aliases(a[0], list, SW_NUMBERS_MAX), 1); /* nobody has seen a dup */
@@ -69,6 +70,23 @@ static void test_aliases(void)
     CU_ASSERT_EQUAL(sw_aliases(-1, list, SW_NUMBERS_MAX), 1);
     close(one);
     close(two);
+    finish(s);
+}
+
+/* Two numbers of one socket that nobody saw being made: they came with the program. */
+static void test_inherited(void)
+{
+    struct fs_state *s = begin();
+    int other;
+
+    atomic_store(&sw_dups, false);
+    look_for_inherited();
+    CU_ASSERT_FALSE(atomic_load(&sw_dups));
+    other = dup(a[0]);
+    look_for_inherited();
+    CU_ASSERT_TRUE(atomic_load(&sw_dups));
+    atomic_store(&sw_dups, false);
+    close(other);
     finish(s);
 }
 
@@ -183,6 +201,7 @@ void suite_swap(void)
     CU_pSuite suite = CU_add_suite("swap", NULL, NULL);
 
     CU_add_test(suite, "aliases", test_aliases);
+    CU_add_test(suite, "aliases that were inherited", test_inherited);
     CU_add_test(suite, "another file under the numbers", test_replace);
     CU_add_test(suite, "registrations follow", test_registrations);
     CU_add_test(suite, "many epoll sets", test_many_sets);

@@ -136,7 +136,8 @@ static void test_epoll(void)
         rig_go(&r);
         CU_ASSERT_EQUAL(wa_epoll(epfd, e, 4, &long_enough, NULL), 1);
         CU_ASSERT(e[0].events == EPOLLOUT && e[0].data.u64 == 42);
-        CU_ASSERT_EQUAL(epoll_wait(epfd, e, 4, 0), kind ? 0 : 1); /* each as it was asked for */
+        if (kind != EPOLLET) /* each as it was asked for; more room may be another edge */
+            CU_ASSERT_EQUAL(epoll_wait(epfd, e, 4, 0), kind ? 0 : 1);
         finish();
     }
 }

@@ -91,7 +91,7 @@ static inline void wrig_open(struct wrig *g)
     g->w->shared = calloc(1, sizeof(*g->w->shared) + sizeof(struct st_worker));
     g->w->shared->workers = 1;
     g->w->stats = &g->w->shared->worker[0];
-    g->w->waiting_end = &g->w->waiting;
+    CU_ASSERT_EQUAL_FATAL(tn_open(&g->w->turns, g->w->options->handshakes), 0);
     CU_ASSERT_EQUAL_FATAL(lp_open(&g->w->lp, 64), 0);
     CU_ASSERT_EQUAL_FATAL(hs_ctx_new(&g->w->hs_ctx, -1), 0);
     CU_ASSERT_EQUAL_FATAL(rl_shared_new(&g->w->relays, g->w->lp, g->w->stats), 0);
@@ -104,7 +104,7 @@ static inline bool wrig_idle(const struct wrig *g)
     const struct st_worker *st = g->w->stats;
 
     return st_get(&st->peers) == 0 && st_get(&st->relays) == 0 && st_get(&st->handshakes) == 0 &&
-           st_get(&st->waiting) == 0 && g->w->running == 0;
+           st_get(&st->waiting) == 0 && g->w->turns.running == 0;
 }
 
 static inline void wrig_close(struct wrig *g)
@@ -118,6 +118,7 @@ static inline void wrig_close(struct wrig *g)
     lp_close(g->w->lp);
     close(g->w->control);
     close(g->control);
+    tn_close(&g->w->turns);
     free(g->w->shared);
     free(g->w);
     close(g->writable[0]);

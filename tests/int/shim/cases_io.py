@@ -90,7 +90,9 @@ def case_sigpipe(a):
 
 
 def case_close(a, how):
+    """A ticket that comes after close() would be answered with RST; the ones before it are unread here."""
     s = tls(a, how == "blocking")
+    time.sleep(0.1)
     send_all(s, b"last words")
     s.close()
 

@@ -186,6 +186,7 @@ def case_stdio(a):
     libc.fputs.argtypes = [ctypes.c_char_p, ctypes.c_void_p]
     libc.fclose.argtypes = [ctypes.c_void_p]
     s = tls(a)
+    time.sleep(0.1)  # as in the case close
     fd = s.detach()
     f = libc.fdopen(fd, b"w")
     libc.fputs(b"said with stdio", f)

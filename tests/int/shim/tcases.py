@@ -15,6 +15,7 @@ import time
 
 import cases_io
 import cases_life
+import cases_traps
 from program import *  # noqa: F401,F403
 
 
@@ -394,5 +395,5 @@ def case_timeout_socket(a):
 
 if __name__ == "__main__":
     name = "case_" + sys.argv[1]
-    found = next(vars(m)[name] for m in (sys.modules["__main__"], cases_life, cases_io) if name in vars(m))
+    found = next(vars(m)[name] for m in (sys.modules["__main__"], cases_life, cases_io, cases_traps) if name in vars(m))
     found((sys.argv[2], int(sys.argv[3])), *sys.argv[4:])
