@@ -245,7 +245,7 @@ static ssize_t fill(int fd, struct rr_state *s, struct msghdr *m, int flags)
 /* MSG_TRUNC on TCP means: throw away, the buffers need not exist. The kernel's TLS knows it not. */
 static ssize_t discard(int fd, struct rr_state *s, size_t n, int flags)
 {
-    char scratch[4096];
+    char scratch[4096] = "";
     ssize_t k, total = 0;
 
     do {
