@@ -7,7 +7,7 @@ from lib import SMALL, check, deadline, equal, eventually, path
 from lib_daemon import Daemon
 from lib_peers import TcpServer, TlsServer, context, echo
 from lib_shim import run, start
-from test_shim import greet, echo_case
+from test_shim import Held, echo_case, greet
 
 
 # --- T22 to T25: ends
