@@ -96,7 +96,8 @@ int htls_set_path(struct htls *h, int path);
  * nothing has been sent or received yet, and waits for its end; `fd` may be blocking or not and
  * keeps its flags. `name` is the DNS name (IDN as A-labels; one trailing dot is ignored) or IP
  * address that the certificate must be for (RFC 9525); a DNS name is also sent as SNI (RFC 6066
- * section 3). timeout_ms: deadline for everything, 0 = the daemon's default (10 s). Returns 0, or:
+ * section 3). timeout_ms: deadline for everything, 0 = the daemon's (10 s),
+ * which is also the most it grants. Returns 0, or:
  *   -ENOTSOCK -ENOTCONN -EINVAL   fd is no socket / not connected / not TCP, listening, or name is
  * bad -EALREADY         the object already has or had a connection; -EISCONN: fd already speaks TLS
  *   -ECONNREFUSED -ENOENT -EACCES no daemon there / no socket file / not allowed to
