@@ -98,6 +98,14 @@ static void close_by_death(int fd)
 
 /* --- the queue of an AF_UNIX socket ----------------------------------------------------------- */
 
+static int int_option(int fd, int name)
+{
+    int value = -1;
+    socklen_t n = sizeof(value);
+
+    return getsockopt(fd, SOL_SOCKET, name, &value, &n) < 0 ? -1 : value;
+}
+
 /* The descriptors of a received message. */
 static void discard_rights(struct msghdr *m)
 {
@@ -144,7 +152,7 @@ ssize_t di_recv(int fd, void *buf, size_t n, int flags)
 
 /* One message out of the queue. Returns false at its end. With SO_PASSCRED every message, an empty
  * one too, has control data; the end of the stream has none. */
-static bool take_one(int fd)
+static bool take_one(int fd, bool stream)
 {
     char data[4096];
     bool more;
@@ -152,29 +160,23 @@ static bool take_one(int fd)
 
     if (n < 0)
         return errno == EINTR || errno == ECONNRESET; /* that is said once, before the rest */
-    return more;
+    return more &&
+           !(stream && n == 0); /* a stream has no empty messages, its end has credentials */
 }
 
 void di_close_unix(int fd)
 {
+    bool stream = int_option(fd, SO_TYPE) == SOCK_STREAM;
     int on = 1;
 
     (void)setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on));
     shutdown(fd, SHUT_RDWR); /* nothing more comes in */
-    for (int i = 0; i < READS_MAX && take_one(fd); i++)
+    for (int i = 0; i < READS_MAX && take_one(fd, stream); i++)
         ;
     close(fd);
 }
 
 /* --- any kind --------------------------------------------------------------------------------- */
-
-static int int_option(int fd, int name)
-{
-    int value = -1;
-    socklen_t n = sizeof(value);
-
-    return getsockopt(fd, SOL_SOCKET, name, &value, &n) < 0 ? -1 : value;
-}
 
 void di_close(int fd)
 {

@@ -61,6 +61,8 @@ class TcpServer:
             self.handler(sock)
         except BaseException:
             self.errors.append(traceback.format_exc())
+            with contextlib.suppress(OSError):  # or a client would wait for what never comes
+                sock.shutdown(socket.SHUT_RDWR)
 
 
 class TlsPeer:
@@ -73,6 +75,7 @@ class TlsPeer:
         self.tls = context.wrap_bio(self.incoming, self.outgoing, server_side=True)
         self.wire = b""
         self.change = None  # bytes -> bytes, applied once to what is sent next
+        self.kept = b""     # data that close_notify() had to take out of the way
         self.keep = True    # False: .wire stays empty, for bulk
 
     def flush(self):
@@ -112,6 +115,9 @@ class TlsPeer:
 
     def read(self, n=65536):
         """Data; b"" at close_notify; ssl.SSLEOFError at a bare FIN."""
+        if self.kept:
+            data, self.kept = self.kept[:n], self.kept[n:]
+            return data
         try:
             return self.run(self.tls.read, n)
         except ssl.SSLZeroReturnError:
@@ -132,11 +138,12 @@ class TlsPeer:
             view = view[n:]
 
     def close_notify(self):
-        """Sends ours, waits for nothing."""
-        try:
+        """Sends ours, waits for nothing. unwrap() would choke on data that is here already: it goes first."""
+        with contextlib.suppress(ssl.SSLError):
+            while data := self.tls.read(65536):
+                self.kept += data
+        with contextlib.suppress(ssl.SSLError):
             self.tls.unwrap()
-        except (ssl.SSLWantReadError, ssl.SSLSyscallError, ssl.SSLEOFError):
-            pass
         self.flush()
 
     def drain(self):
