@@ -316,7 +316,7 @@ static void on_control(struct peer *p, const struct w_msg *m, int fds[FM_FDS_MAX
 {
     (void)fds;
     refuse(p, m->id, W_CODE_UNSUPPORTED, EOPNOTSUPP,
-           "this htlsd does not act on control records (no W_CAP_CONTROL)");
+           "this htlsd keeps no state of connections (no capability CONTROL)");
 }
 
 static void on_status(struct peer *p, const struct w_msg *m, int fds[FM_FDS_MAX])
@@ -333,8 +333,9 @@ static void on_status(struct peer *p, const struct w_msg *m, int fds[FM_FDS_MAX]
 
 /* What a client may send; the codec has refused all else. To add a message: a row. */
 static void (*const handlers[W_TYPE_END])(struct peer *, const struct w_msg *, int[FM_FDS_MAX]) = {
-    [W_HELLO] = on_hello,   [W_TRUST] = on_trust,     [W_CONNECT] = on_connect,
-    [W_CANCEL] = on_cancel, [W_CONTROL] = on_control, [W_STATUS] = on_status,
+    [W_HELLO] = on_hello,    [W_TRUST] = on_trust,     [W_CONNECT] = on_connect,
+    [W_CANCEL] = on_cancel,  [W_CONTROL] = on_control, [W_STATUS] = on_status,
+    [W_ATTACH] = on_control, [W_REKEY] = on_control,   [W_SHARE] = on_control,
 };
 
 static const char *decode_error(int r)

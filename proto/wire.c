@@ -29,7 +29,11 @@
 #define REPORT_MAX TRUST_MAX
 #define CONNECT_MAX (W_HEADER + LIST_MAX * (ATTR_SIZE(ALPN_MAX) + ATTR_SIZE(2u)) + 4096u)
 #define ERROR_MAX (W_HEADER + 5u * ATTR_SIZE(4u) + ATTR_SIZE(W_TEXT_MAX))
-#define CONTROL_MAX (W_HEADER + ATTR_SIZE(8u) + ATTR_SIZE(1u) + ATTR_SIZE(RECORD_MAX))
+#define CONTROL_MAX                                                                                \
+    (W_HEADER + 2u * ATTR_SIZE(8u) + ATTR_SIZE(1u) + ATTR_SIZE(4u) + ATTR_SIZE(RECORD_MAX))
+#define REKEY_MAX 256u /* short ones, with room to be refused for their content */
+#define SHARED_MAX 256u
+#define KEY_MAX 64u /* the longest struct of <linux/tls.h> that sets a key is 56 */
 
 static_assert(W_ATTR_END <= 64, "w_msg.have has a bit per attribute");
 static_assert((W_F_KNOWN & (W_F_KNOWN + 1u)) == 0, "the range 0 to W_F_KNOWN is the set of flags");
@@ -83,6 +87,13 @@ static const struct attr_rule attr_rules[W_ATTR_END] = {
     [W_A_RECORD_TYPE] = {K_U8, 1, 21, 22},
     [W_A_RECORD] = {K_BYTES, 1, 1, RECORD_MAX},
     [W_A_REPORT] = {K_BYTES, 1, 0, BLOB_MAX},
+    [W_A_POOL] = {K_U64, 1, 1, UINT64_MAX},
+    [W_A_SLOT] = {K_U32, 1, 0, UINT32_MAX},
+    [W_A_GENERATION] = {K_U32, 1, 0, UINT32_MAX},
+    [W_A_KEY] = {K_BYTES, 1, 1, KEY_MAX},
+    [W_A_OWED] = {K_U8, 1, 0, 1},
+    [W_A_MOVED] = {K_U64, 1, 0, UINT64_MAX},
+    [W_A_RECORDS_MAX] = {K_U64, 1, 1, UINT64_MAX},
 };
 
 /* What no single value can show. Called last, with a message that is right otherwise. */
@@ -143,16 +154,24 @@ static const struct msg_rule msg_rules[W_TYPE_END] = {
         BIT(W_A_TLS_VERSION) | BIT(W_A_CIPHER) | BIT(W_A_MODE_TX) | BIT(W_A_MODE_RX) |
         BIT(W_A_COOKIE),
         BIT(W_A_ALPN_SELECTED) | BIT(W_A_WHY) | BIT(W_A_EARLY) | BIT(W_A_GROUP) |
-        BIT(W_A_RESUMED) | BIT(W_A_VERIFY_CODE)},
+        BIT(W_A_RESUMED) | BIT(W_A_VERIFY_CODE) | BIT(W_A_POOL) | BIT(W_A_SLOT) |
+        BIT(W_A_GENERATION) | BIT(W_A_KEY) | BIT(W_A_OWED) | BIT(W_A_RECORDS_MAX)},
     [W_ERROR] = {"ERROR", W_TO_CLIENT, 0, 0, ERROR_MAX, false, NULL,
         BIT(W_A_CODE) | BIT(W_A_ERRNO) | BIT(W_A_TEXT),
         BIT(W_A_ALERT) | BIT(W_A_ALERT_SENT) | BIT(W_A_VERIFY_CODE)},
     [W_CANCEL] = {"CANCEL", W_TO_DAEMON, 0, 0, W_HEADER, false, NULL, 0, 0},
     [W_CONTROL] = {"CONTROL", W_TO_DAEMON, 1, 1, CONTROL_MAX, false, NULL,
-        BIT(W_A_RECORD_TYPE) | BIT(W_A_RECORD), BIT(W_A_COOKIE)},
+        BIT(W_A_RECORD_TYPE) | BIT(W_A_RECORD),
+        BIT(W_A_COOKIE) | BIT(W_A_GENERATION) | BIT(W_A_MOVED)},
     [W_STATUS] = {"STATUS", W_TO_DAEMON, 0, 0, W_HEADER, false, NULL, 0, 0},
     [W_REPORT] = {"REPORT", W_TO_CLIENT, 0, 0, REPORT_MAX, false, NULL,
         BIT(W_A_REPORT), 0},
+    [W_ATTACH] = {"ATTACH", W_TO_DAEMON, 1, 1, W_HEADER, false, NULL, 0, 0},
+    [W_REKEY] = {"REKEY", W_TO_DAEMON, 1, 1, REKEY_MAX, false, NULL,
+        BIT(W_A_GENERATION), 0},
+    [W_SHARE] = {"SHARE", W_TO_DAEMON, 0, 0, W_HEADER, false, NULL, 0, 0},
+    [W_SHARED] = {"SHARED", W_TO_CLIENT, 1, 1, SHARED_MAX, false, NULL,
+        BIT(W_A_POOL), 0},
 };
 // clang-format on
 
@@ -413,33 +432,7 @@ int w_end(struct w_buf *b)
     return (int)b->len;
 }
 
-static const struct {
-    const char *name, *text;
-} codes[W_CODE_END] = {[W_CODE_OK] = {"ok", "no error"},
-#define CODE_ROW(name, number, text, sentence) [number] = {text, sentence},
-                       W_CODES(CODE_ROW)
-#undef CODE_ROW
-};
-
 const char *w_type_name(unsigned type)
 {
     return type > 0 && type < W_TYPE_END ? msg_rules[type].name : "unknown";
-}
-
-const char *w_code_name(unsigned code)
-{
-    return code < W_CODE_END ? codes[code].name : "unknown";
-}
-
-const char *w_code_text(unsigned code)
-{
-    return code < W_CODE_END ? codes[code].text : "an error that this version does not know";
-}
-
-const char *w_mode_name(unsigned mode)
-{
-    static const char *const names[] = {
-        [W_MODE_RELAY] = "relay", [W_MODE_KERNEL] = "kernel", [W_MODE_NIC] = "nic"};
-
-    return mode >= W_MODE_RELAY && mode <= W_MODE_NIC ? names[mode] : "unknown";
 }

@@ -22,6 +22,7 @@
 #define W_TEXT_MAX 1024u     /* an error text */
 #define W_TRUST_MAX 1048576u /* CA certificates of one request, over all its TRUST messages */
 #define W_TIMEOUT_MAX 3600000u
+#define W_SLOT_SIZE 128u /* bytes of a connection's shared slot (PROTOCOL.md, "The slot") */
 
 /* Header, offsets in bytes:
  *   0 u32 magic  "htls"     4 u16 type     6 u16 number of descriptors that travel with it
@@ -39,6 +40,10 @@ enum w_type {
     W_CONTROL = 8, /* client -> daemon: a record that is not data, read from a kernel connection */
     W_STATUS = 9,  /* client -> daemon: ask for the daemon's state; the answer is a REPORT */
     W_REPORT = 10, /* daemon -> client: the state, as text */
+    W_ATTACH = 11, /* client -> daemon: what is this kernel connection, which slot is its? */
+    W_REKEY = 12,  /* client -> daemon: ask for the next sending key of a kernel connection */
+    W_SHARED = 13, /* daemon -> client: the memory that holds slots */
+    W_SHARE = 14,  /* client -> daemon: ask for it */
     W_TYPE_END
 };
 
@@ -81,6 +86,13 @@ enum w_attr {
     W_A_RECORD_TYPE = 33,  /* u8    TLS content type, 21 or 22 */
     W_A_RECORD = 34,       /* bytes the record's plaintext */
     W_A_REPORT = 35,       /* bytes UTF-8 lines "key value", the key without blanks */
+    W_A_POOL = 36,         /* u64   names the memory that holds a slot */
+    W_A_SLOT = 37,         /* u32   the connection's place in it, W_SLOT_SIZE bytes each */
+    W_A_GENERATION = 38,   /* u32   how often one direction's key has been changed */
+    W_A_KEY = 39,          /* bytes the next key of that direction, as SOL_TLS takes it. Secret. */
+    W_A_OWED = 40,         /* u8    1 = the peer waits for a KeyUpdate from this side */
+    W_A_MOVED = 41,        /* u64   bytes of application data moved so far, both directions */
+    W_A_RECORDS_MAX = 42,  /* u64   records that may be sent under one key */
     W_ATTR_END
 };
 // clang-format on
@@ -90,6 +102,7 @@ enum w_attr {
 #define W_CAP_CONTROL 0x2u /* daemon: acts on CONTROL */
 #define W_CAP_KERNEL 0x4u  /* daemon: the kernel takes at least one suite */
 #define W_CAP_REKEY 0x8u   /* daemon: the kernel can rekey */
+#define W_CAP_SLOTS 0x10u  /* client: keeps slots, give its connections one */
 
 /* CONNECT flags. Unknown bits are refused. */
 #define W_F_READS_RECORDS 0x1u /* the client reads with record types (PROTOCOL.md, "Reading") */
@@ -126,7 +139,9 @@ enum w_mode { W_MODE_RELAY = 1, W_MODE_KERNEL = 2, W_MODE_NIC = 3 };
     X(CERTIFICATE_NAME, 20, "certificate-name", "the certificate is for another name")             \
     X(NO_ALPN, 21, "no-application-protocol", "no common application protocol")                    \
     X(NO_DAEMON, 22, "no-daemon", "htlsd is not there")                                            \
-    X(UNSUPPORTED, 23, "unsupported", "this version of htls cannot do that")
+    X(UNSUPPORTED, 23, "unsupported", "this version of htls cannot do that")                       \
+    X(NO_STATE, 24, "no-state", "htlsd keeps no state of this connection")                         \
+    X(KEY_UPDATE, 25, "key-update", "a change of keys failed")
 
 enum w_code {
     W_CODE_OK = 0,

@@ -3,6 +3,7 @@
 #define HTLS_TESTS_SUITES_H
 
 void suite_wire(void);
+void suite_wire_names(void);
 void suite_vectors(void);
 void suite_fdmsg(void);
 void suite_keysched(void);
