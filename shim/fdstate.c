@@ -47,28 +47,17 @@ static void mark_shared(int fd, struct fs_state *s, void *arg)
 /* From here on neither process knows whether it is the last holder. */
 static void after_fork(bool child)
 {
-    struct lk_saved saved;
-
-    lk_take(&saved);
+    if (child)
+        atomic_store(&owner, getpid());
     fs_each(0, FS_CHUNK * FS_CHUNKS - 1, mark_shared, &child);
-    lk_give(&saved);
-}
-
-static void in_parent(void)
-{
-    after_fork(false);
-}
-
-static void in_child(void)
-{
-    atomic_store(&owner, getpid());
-    after_fork(true);
 }
 
 static void hook_fork(void)
 {
+    static const struct lk_hook hook = {.after = after_fork};
+
     atomic_store(&owner, getpid());
-    (void)pthread_atfork(NULL, in_parent, in_child);
+    lk_on_fork(&hook);
 }
 
 bool fs_foreign(void)

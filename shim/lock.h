@@ -2,7 +2,9 @@
 #ifndef HTLS_LOCK_H
 #define HTLS_LOCK_H
 
+#include <pthread.h>
 #include <signal.h>
+#include <stdbool.h>
 
 /* What the thread had before it took the lock; lives on its stack. */
 struct lk_saved {
@@ -15,5 +17,23 @@ struct lk_saved {
  * for transitions only, never while anything waits, never on the path of plain data. */
 void lk_take(struct lk_saved *saved);
 void lk_give(const struct lk_saved *saved);
+
+/* Until lk_resume() no signal handler runs in this thread and it cannot be cancelled. */
+void lk_calm(struct lk_saved *saved);
+void lk_resume(const struct lk_saved *saved);
+
+/* The same around a mutex of another file, under which its owner may wait. Never taken under the
+ * lock, nor the lock under it. */
+void lk_enter(pthread_mutex_t *mutex, struct lk_saved *saved);
+void lk_leave(pthread_mutex_t *mutex, const struct lk_saved *saved);
+
+/* For files that have something to do when the process forks: before it does, then in both
+ * processes, all under the lock. NULL: nothing. Under the lock; once for each file. */
+#define LK_HOOKS_MAX 4
+struct lk_hook {
+    void (*before)(void);
+    void (*after)(bool child);
+};
+void lk_on_fork(const struct lk_hook *hook);
 
 #endif
