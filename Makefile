@@ -28,7 +28,7 @@ DAEMON := $(wildcard daemon/*.c)
 CLI := $(wildcard shim/htls_cli.c shim/cli_*.c)
 # Only the library; only the preload shim; what both are made of is the rest of shim/.
 LIBRARY := $(wildcard shim/api*.c shim/sys_libc.c)
-PRELOAD := $(wildcard shim/preload*.c shim/next.c shim/upgrade.c shim/fdstate.c shim/gate.c \
+PRELOAD := $(wildcard shim/preload*.c shim/next.c shim/upgrade.c shim/fdstate.c shim/gate.c shim/hidden.c \
 	shim/sockopt.c shim/swap.c shim/wait.c shim/io.c shim/life.c \
 	shim/pending.c)
 BOTH := $(filter-out $(CLI) $(LIBRARY) $(PRELOAD),$(wildcard shim/*.c))

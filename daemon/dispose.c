@@ -2,10 +2,10 @@
  *
  * A close may wait when it drops the last reference: a TCP socket with SO_LINGER waits for its
  * peer, a FUSE file for its server, an AF_UNIX socket closes what lies in its queue. Whoever sends
- * a descriptor can arrange for us to be the last holder. So TCP sockets lose SO_LINGER first,
- * queues are emptied first, and any other file is closed by the death of a thread that holds
- * nothing else: an exiting task does not linger, and if the file waits all the same, it is that
- * thread alone that waits. */
+ * a descriptor can arrange for us to be the last holder. So queues are emptied first, and a TCP
+ * socket that lingers or any other file is closed by the death of a thread that holds nothing else:
+ * an exiting task does not linger, and if the file waits all the same, it is that thread alone that
+ * waits. The flag itself is left alone: it may be what a client set after our answer. */
 #include "dispose.h"
 
 #include <errno.h>
@@ -182,12 +182,11 @@ void di_close(int fd)
 {
     int domain = int_option(fd, SO_DOMAIN);
 
-    if ((domain == AF_INET || domain == AF_INET6) && int_option(fd, SO_PROTOCOL) == IPPROTO_TCP) {
-        sf_linger_off(fd);
+    if ((domain == AF_INET || domain == AF_INET6) && int_option(fd, SO_PROTOCOL) == IPPROTO_TCP &&
+        !sf_lingers(fd))
         close(fd);
-        return;
-    }
-    close_by_death(fd);
+    else
+        close_by_death(fd);
 }
 
 void di_drop(int *fd)

@@ -66,15 +66,20 @@ bool sf_connecting(int fd)
     return tcp_state(fd) == TCP_SYN_SENT;
 }
 
-void sf_linger_off(int fd)
+bool sf_lingers(int fd)
 {
     struct linger l = {0};
     socklen_t n = sizeof(l);
 
-    if (getsockopt(fd, SOL_SOCKET, SO_LINGER, &l, &n) < 0 || !l.l_onoff || l.l_linger == 0)
-        return;
-    l.l_onoff = 0;
-    (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &l, sizeof(l));
+    return getsockopt(fd, SOL_SOCKET, SO_LINGER, &l, &n) == 0 && l.l_onoff && l.l_linger > 0;
+}
+
+void sf_linger_off(int fd)
+{
+    const struct linger off = {0};
+
+    if (sf_lingers(fd))
+        (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &off, sizeof(off));
 }
 
 uint64_t sf_cookie(int fd)

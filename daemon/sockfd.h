@@ -15,8 +15,12 @@ int sf_check(int tcp, int gate, struct failure *f);
 /* True while connect(2) is still under way. */
 bool sf_connecting(int fd);
 
-/* Switches a waiting SO_LINGER off: with it the close of the last holder waits, and the last holder
- * may be us, whose loop must not. Called when a socket comes and again just before it is closed. */
+/* True with a SO_LINGER by which the close of the last holder waits: the last holder may be us,
+ * whose loop must not. A time of 0 makes close say RST at once: that is not waiting. */
+bool sf_lingers(int fd);
+
+/* Switches such a SO_LINGER off. Called when a socket comes and again just before RESULT: from
+ * there on the flag is the client's (dispose.c closes without waiting all the same). */
 void sf_linger_off(int fd);
 
 /* SO_COOKIE, 0 when the kernel gives none. */

@@ -6,10 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hidden.h"
 #include "lock.h"
-#include "sys.h"
 
 _Atomic(_Atomic(struct fs_state *) *) fs_chunks[FS_CHUNKS];
+struct fs_state fs_hidden = {.kind = FS_HIDDEN, .shadow = -1, .sock = -1};
 atomic_int fs_gates;
 atomic_uint fs_settled;
 
@@ -19,11 +20,8 @@ static atomic_int owner; /* the process whose descriptors the table describes */
 
 static void close_hidden(struct fs_state *s)
 {
-    if (s->shadow >= 0)
-        sy.close(s->shadow);
-    if (s->sock >= 0) /* also cancels a handshake that runs */
-        sy.close(s->sock);
-    s->shadow = s->sock = -1;
+    hd_close(&s->shadow);
+    hd_close(&s->sock); /* also cancels a handshake that runs */
 }
 
 /* A handshake belongs to the process that began it: two cannot read one answer. */

@@ -18,7 +18,8 @@ enum fs_kind {
     FS_GATE,     /* a non-blocking upgrade runs: the number holds a gate (gate.h) */
     FS_KERNEL,   /* TLS is up, the number is the TCP socket with keys */
     FS_RELAY,    /* TLS is up, the number is the relay's end */
-    FS_FAILED    /* TLS was asked for and failed: nothing is sent, nothing is read */
+    FS_FAILED,   /* TLS was asked for and failed: nothing is sent, nothing is read */
+    FS_HIDDEN    /* fs_hidden alone: the number is none of the program's (hidden.h) */
 };
 
 #define FS_REGS_MAX 8
@@ -57,6 +58,9 @@ struct fs_state {
 #define FS_CHUNKS 1024 /* descriptors above FS_CHUNK * FS_CHUNKS cannot be upgraded */
 
 extern _Atomic(_Atomic(struct fs_state *) *) fs_chunks[FS_CHUNKS];
+
+/* What every hidden number names. To all but what ends and replaces numbers it is as unknown. */
+extern struct fs_state fs_hidden;
 
 /* The number of gates in this process: the only thing that waiting calls look at when it is 0. */
 extern atomic_int fs_gates;

@@ -3,16 +3,25 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <sys/stat.h>
 
 #include "fdstate.h"
+#include "hidden.h"
 #include "lock.h"
 #include "pending.h"
 #include "swap.h"
 #include "sys.h"
 
 #define CLOSE_WAIT_MS 1000 /* for room for close_notify in a full send buffer */
+#define TOP ((unsigned)FS_CHUNK * FS_CHUNKS)
+
+/* The first number from fd on that is in the table, TOP when there is none. */
+static unsigned next_known(unsigned fd)
+{
+    while (fd < TOP && !fs_find((int)fd))
+        fd = atomic_load(&fs_chunks[fd / FS_CHUNK]) ? fd + 1 : (fd / FS_CHUNK + 1) * FS_CHUNK;
+    return fd;
+}
 
 /* The last number is about to go. A connection that crossed a fork may have other holders: the end
  * is then theirs to send. */
@@ -26,13 +35,119 @@ static void say_goodbye(struct fs_state *s, int fd)
     rr_clear(fd, &s->rr);
 }
 
+/* --- hidden numbers -------------------------------------------------------------------- */
+
+struct search {
+    int fd;
+    struct fs_state *s;
+    int *where; /* is the number kept */
+};
+
+static void match(int fd, struct fs_state *s, void *arg)
+{
+    struct search *w = arg;
+
+    (void)fd;
+    if (s->shadow != w->fd && s->sock != w->fd)
+        return;
+    w->s = s;
+    w->where = s->shadow == w->fd ? &s->shadow : &s->sock;
+}
+
+/* Under the lock: whose is this hidden number? where stays NULL when a thread has it in its hands.
+ */
+static struct search find_owner(int fd)
+{
+    struct search w = {.fd = fd};
+
+    if (*pd_set() == fd)
+        w.where = pd_set();
+    else
+        fs_each(0, (int)TOP - 1, match, &w);
+    return w;
+}
+
+/* Under the lock. */
+static void lose(int fd)
+{
+    struct search w = find_owner(fd);
+
+    if (w.where)
+        *w.where = -1;
+    hd_lost(fd);
+}
+
+/* All that we hide are sockets, and one epoll set, which has no type. After a raw close, which
+ * nobody sees, open() may have given the number to the program. */
+static bool is_still_ours(int fd)
+{
+    struct stat st;
+
+    return fstat(fd, &st) == 0 && (S_ISSOCK(st.st_mode) || (st.st_mode & S_IFMT) == 0);
+}
+
+/* Under the lock. Threads that wait for an upgrade or the end of a relay know the number of their
+ * socket by heart: those stay. */
+static int make_room(int fd)
+{
+    struct search w = find_owner(fd);
+    bool watched = w.s && fs_kind(w.s) == FS_GATE && w.where == &w.s->sock;
+    int r;
+
+    if (!w.where || (w.s && fs_kind(w.s) == FS_BUSY))
+        return -EBUSY;
+    r = hd_dup(fd);
+    if (r < 0)
+        return r;
+    if (watched)
+        pd_remove(w.s);
+    hd_close(w.where);
+    *w.where = r;
+    if (watched)
+        pd_add(w.s);
+    return 0;
+}
+
+static int meet_hidden(int fd, bool replace)
+{
+    struct lk_saved saved;
+    int r = 0;
+
+    lk_take(&saved);
+    if (fs_find(fd) != &fs_hidden)
+        ; /* gone meanwhile */
+    else if (!is_still_ours(fd))
+        lose(fd);
+    else
+        r = replace ? make_room(fd) : -EBADF;
+    lk_give(&saved);
+    return r;
+}
+
+bool li_hidden_in(unsigned first, unsigned last, unsigned *fd)
+{
+    if (fs_foreign())
+        return false;
+    for (unsigned i = next_known(first); i <= last && i < TOP; i = next_known(i + 1)) {
+        if (fs_find((int)i) != &fs_hidden)
+            continue;
+        *fd = i;
+        return true;
+    }
+    return false;
+}
+
+/* --- all numbers ----------------------------------------------------------------------- */
+
 /* Under the lock. The thread of a blocking upgrade still holds its state: it is woken, and cleans
  * up itself. */
 static void forget(int fd)
 {
     struct fs_state *s = fs_find(fd);
 
-    if (!s || !fs_detach(fd))
+    if (s == &fs_hidden)
+        lose(fd);
+    if (!s || s == &fs_hidden || !fs_detach(fd))
         return;
     if (fs_kind(s) == FS_BUSY) {
         if (s->sock >= 0)
@@ -44,20 +159,35 @@ static void forget(int fd)
     fs_put(s);
 }
 
-void li_closing(int fd)
+static int ending(int fd, bool replace)
 {
     struct fs_state *s = fs_find(fd);
-    int saved_errno = errno;
+    int saved_errno = errno, r = 0;
     struct lk_saved saved;
 
     if (!s || fs_foreign())
-        return;
-    if (s->numbers == 1)
-        say_goodbye(s, fd);
-    lk_take(&saved);
-    forget(fd);
-    lk_give(&saved);
+        return 0;
+    if (s == &fs_hidden) {
+        r = meet_hidden(fd, replace);
+    } else {
+        if (s->numbers == 1)
+            say_goodbye(s, fd);
+        lk_take(&saved);
+        forget(fd);
+        lk_give(&saved);
+    }
     errno = saved_errno;
+    return r;
+}
+
+int li_closing(int fd)
+{
+    return ending(fd, false);
+}
+
+int li_replacing(int fd)
+{
+    return ending(fd, true);
 }
 
 void li_made(int fd)
@@ -73,37 +203,12 @@ void li_made(int fd)
     errno = saved_errno;
 }
 
-/* Hidden descriptors in a range that the program closes die with it; their numbers must be
- * forgotten. */
-static void forget_hidden(int fd, struct fs_state *s, void *arg)
-{
-    const unsigned *range = arg;
-
-    (void)fd;
-    if (s->shadow >= 0 && (unsigned)s->shadow >= range[0] && (unsigned)s->shadow <= range[1])
-        s->shadow = -1;
-    if (s->sock >= 0 && (unsigned)s->sock >= range[0] && (unsigned)s->sock <= range[1])
-        s->sock = -1;
-}
-
 void li_closing_range(unsigned first, unsigned last)
 {
-    unsigned top = FS_CHUNK * FS_CHUNKS - 1, range[2] = {first, last};
-    struct lk_saved saved;
-
     if (fs_foreign())
         return;
-    for (unsigned fd = first; fd <= last && fd <= top;) {
-        if (!atomic_load(&fs_chunks[fd / FS_CHUNK])) {
-            fd = (fd / FS_CHUNK + 1) * FS_CHUNK;
-            continue;
-        }
-        li_closing((int)fd);
-        fd++;
-    }
-    lk_take(&saved);
-    fs_each(0, (int)top, forget_hidden, range);
-    lk_give(&saved);
+    for (unsigned fd = next_known(first); fd <= last && fd < TOP; fd = next_known(fd + 1))
+        (void)li_closing((int)fd);
 }
 
 void li_duplicated(int from, int to)
@@ -113,7 +218,7 @@ void li_duplicated(int from, int to)
     struct stat st;
 
     li_made(to);
-    if (!s) {
+    if (!s || s == &fs_hidden) {
         if (!atomic_load_explicit(&sw_dups, memory_order_relaxed) && fstat(to, &st) == 0 &&
             S_ISSOCK(st.st_mode))
             atomic_store(&sw_dups, true);
@@ -123,7 +228,7 @@ void li_duplicated(int from, int to)
         return;
     lk_take(&saved);
     s = fs_find(from);
-    if (s)
+    if (s && s != &fs_hidden)
         (void)fs_attach(to, s);
     lk_give(&saved);
 }

@@ -2,10 +2,20 @@
 #ifndef HTLS_LIFE_H
 #define HTLS_LIFE_H
 
-/* Before a number is closed or taken over. Sends close_notify when it is a connection's last. Does
- * nothing for numbers that are not ours. */
-void li_closing(int fd);
+#include <stdbool.h>
+
+/* Before a number is closed. Sends close_notify when it is a connection's last. Returns 0, or
+ * -EBADF when the number is a hidden one of ours: the program closes what it has not opened. */
+int li_closing(int fd);
+
+/* Before dup2 puts something else under the number: as li_closing(), but a hidden one of ours makes
+ * room. Returns 0, -EBUSY when another thread waits on it just now, or -errno. */
+int li_replacing(int fd);
+
+/* The numbers of a range that are connections, before all of it is closed but for the hidden ones:
+ * li_hidden_in() gives the first of these in *fd, false when there is none. */
 void li_closing_range(unsigned first, unsigned last);
+bool li_hidden_in(unsigned first, unsigned last, unsigned *fd);
 
 /* After a successful duplication: to names what from names. */
 void li_duplicated(int from, int to);

@@ -2,15 +2,13 @@
  * close-on-exec. */
 #include "pending.h"
 
-#include <fcntl.h>
 #include <unistd.h>
 
 #include "client.h"
+#include "hidden.h"
 #include "next.h"
-#include "sys.h"
 
 #define READY_MAX 64
-#define HIDDEN_MIN 900 /* out of the low numbers that programs count on */
 
 static int set = -1;
 static pid_t owner;        /* a child would share the set itself with its parent */
@@ -18,15 +16,9 @@ static uint64_t last_look; /* at all of them */
 
 static int make_set(void)
 {
-    int fd = NX(epoll_create1)(EPOLL_CLOEXEC), high;
+    int fd = NX(epoll_create1)(EPOLL_CLOEXEC);
 
-    if (fd < 0)
-        return -1;
-    high = sy.fcntl(fd, F_DUPFD_CLOEXEC, HIDDEN_MIN);
-    if (high < 0)
-        return fd;
-    sy.close(fd);
-    return high;
+    return fd < 0 ? -1 : hd_move(fd);
 }
 
 void pd_add(struct fs_state *s)
@@ -34,13 +26,11 @@ void pd_add(struct fs_state *s)
     struct epoll_event e = {.events = EPOLLIN, .data.ptr = s};
 
     if (owner != getpid()) {
-        if (set >= 0)
-            sy.close(set);
-        set = -1;
+        hd_close(&set);
         owner = getpid();
     }
     if (set < 0 || NX(epoll_ctl)(set, EPOLL_CTL_ADD, s->sock, &e) < 0) {
-        set = make_set(); /* the first, or the program closed the one there was */
+        set = make_set(); /* the first, or the one there was is gone (a raw close) */
         if (set >= 0)
             (void)NX(epoll_ctl)(set, EPOLL_CTL_ADD, s->sock, &e);
         last_look = 0;
@@ -51,6 +41,11 @@ void pd_remove(struct fs_state *s)
 {
     if (set >= 0 && s->sock >= 0)
         (void)NX(epoll_ctl)(set, EPOLL_CTL_DEL, s->sock, NULL);
+}
+
+int *pd_set(void)
+{
+    return &set;
 }
 
 void pd_each_ready(void (*fn)(int fd, struct fs_state *s, void *arg), void *arg)

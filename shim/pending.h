@@ -10,6 +10,9 @@
 void pd_add(struct fs_state *s);
 void pd_remove(struct fs_state *s);
 
+/* Where the number of the set itself is kept, -1 = there is none. Under the lock. */
+int *pd_set(void);
+
 /* Calls fn for each gate whose answer may be there, and once a second for all: their deadlines are
  * theirs. */
 void pd_each_ready(void (*fn)(int fd, struct fs_state *s, void *arg), void *arg);

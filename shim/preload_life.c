@@ -16,8 +16,8 @@
 
 EXPORT int close(int fd)
 {
-    if (fs_find(fd))
-        li_closing(fd);
+    if (fs_find(fd) && result(li_closing(fd)) < 0)
+        return -1;
     return NX(close)(fd);
 }
 
@@ -28,23 +28,34 @@ EXPORT int fclose(FILE *f)
 
     if (fd >= 0 && fs_find(fd)) {
         (void)fflush(f);
-        li_closing(fd);
+        (void)li_closing(fd);
     }
     errno = own;
     return NX(fclose)(f);
 }
 
+/* What we hide in the range is left out, for its connections may not be in it. */
 EXPORT int close_range(unsigned first, unsigned last, int flags)
 {
-    if (!(flags & (int)CLOSE_RANGE_CLOEXEC))
-        li_closing_range(first, last);
+    unsigned ours;
+
+    if (flags & (int)CLOSE_RANGE_CLOEXEC)
+        return NX(close_range)(first, last, flags);
+    li_closing_range(first, last);
+    while (li_hidden_in(first, last, &ours)) {
+        if (ours > first && NX(close_range)(first, ours - 1, flags) < 0)
+            return -1;
+        if (ours == last)
+            return 0;
+        first = ours + 1;
+    }
     return NX(close_range)(first, last, flags);
 }
 
 EXPORT void closefrom(int first)
 {
-    li_closing_range(first < 0 ? 0 : (unsigned)first, UINT_MAX);
-    NX(closefrom)(first);
+    if (close_range(first < 0 ? 0 : (unsigned)first, UINT_MAX, 0) < 0)
+        NX(closefrom)(first);
 }
 
 EXPORT int shutdown(int fd, int how)
@@ -96,8 +107,8 @@ EXPORT int dup2(int from, int to)
 {
     int r;
 
-    if (from != to && fs_find(to) && NX(fcntl)(from, F_GETFD) >= 0)
-        li_closing(to);
+    if (from != to && fs_find(to) && NX(fcntl)(from, F_GETFD) >= 0 && result(li_replacing(to)) < 0)
+        return -1;
     r = NX(dup2)(from, to);
     if (r >= 0 && from != to)
         li_duplicated(from, to);
@@ -108,8 +119,8 @@ EXPORT int dup3(int from, int to, int flags)
 {
     int r;
 
-    if (from != to && fs_find(to) && NX(fcntl)(from, F_GETFD) >= 0)
-        li_closing(to);
+    if (from != to && fs_find(to) && NX(fcntl)(from, F_GETFD) >= 0 && result(li_replacing(to)) < 0)
+        return -1;
     r = NX(dup3)(from, to, flags);
     if (r >= 0)
         li_duplicated(from, to);

@@ -11,13 +11,12 @@
 #include "client.h"
 #include "env.h"
 #include "gate.h"
+#include "hidden.h"
 #include "lock.h"
 #include "pending.h"
 #include "swap.h"
 #include "sys.h"
 #include "target.h"
-
-#define SHADOW_MIN 900 /* hidden descriptors stay out of the low numbers that programs count on */
 
 /* --- small steps --------------------------------------------------------------------- */
 
@@ -34,22 +33,15 @@ static int read_name(const void *value, socklen_t len, char name[W_NAME_MAX + 1]
     return 0;
 }
 
-static int make_shadow(int fd)
+/* Under the lock: the TCP socket gets a second number, before another file takes the first. */
+static int make_shadow(struct fs_state *s, int fd)
 {
-    int shadow = sy.fcntl(fd, F_DUPFD_CLOEXEC, SHADOW_MIN);
+    int r = hd_dup(fd);
 
-    return shadow >= 0 ? shadow : sy.fcntl(fd, F_DUPFD_CLOEXEC, 3);
-}
-
-/* Moves a descriptor of ours out of the low numbers. */
-static int hide(int fd)
-{
-    int hidden = sy.fcntl(fd, F_DUPFD_CLOEXEC, SHADOW_MIN);
-
-    if (hidden < 0)
-        return fd;
-    sy.close(fd);
-    return hidden;
+    if (r < 0)
+        return r;
+    s->shadow = r;
+    return 0;
 }
 
 /* Time limits are the open file's: they move to the one that takes its place. */
@@ -80,9 +72,7 @@ void up_poison(struct fs_state *s, int fd, int error)
     shut(s->shadow >= 0 ? s->shadow : fd);
     if (s->shadow >= 0) /* who waits on the gate must hear of it, also when the daemon is silent */
         (void)sy.shutdown(fd, SHUT_RDWR);
-    if (s->sock >= 0)
-        sy.close(s->sock);
-    s->sock = -1;
+    hd_close(&s->sock);
     atomic_store(&s->error, error);
     atomic_store(&s->so_error, error);
     fs_set_kind(s, FS_FAILED);
@@ -93,11 +83,8 @@ static void be_up(struct fs_state *s, enum fs_kind kind)
     rr_init(&s->rr, s->facts.version);
     s->rr.names = fs_names;
     if (kind == FS_KERNEL) {
-        if (s->sock >= 0)
-            sy.close(s->sock);
-        if (s->shadow >= 0)
-            sy.close(s->shadow);
-        s->sock = s->shadow = -1;
+        hd_close(&s->sock);
+        hd_close(&s->shadow);
     }
     fs_set_kind(s, kind);
 }
@@ -199,9 +186,8 @@ static int ask(struct fs_state *s, int fd, int gate, uint32_t fill, struct facts
     free(pem);
     if (r < 0)
         return r;
-    sock = hide(sock);
     lk_take(&saved);
-    s->sock = sock;
+    s->sock = hd_move(sock);
     lk_give(&saved);
     return 0;
 }
@@ -212,10 +198,10 @@ static int ask(struct fs_state *s, int fd, int gate, uint32_t fill, struct facts
 static int take_relay(struct fs_state *s, int fd, int relay)
 {
     struct fs_reg regs[FS_REGS_MAX];
+    int r = make_shadow(s, fd);
 
-    s->shadow = make_shadow(fd);
-    if (s->shadow < 0)
-        return -errno;
+    if (r < 0)
+        return r;
     carry_timeouts(fd, relay);
     return sw_replace(s, regs, sw_find_regs(s, regs, FS_REGS_MAX), relay);
 }
@@ -258,9 +244,10 @@ static int upgrade_waiting(struct fs_state *s, int fd)
 /* The gate goes under every number, the TCP socket behind it becomes the shadow. */
 static int put_gate(struct fs_state *s, int fd, int near)
 {
-    s->shadow = make_shadow(fd);
-    if (s->shadow < 0)
-        return -errno;
+    int r = make_shadow(s, fd);
+
+    if (r < 0)
+        return r;
     carry_timeouts(fd, near);
     s->n_regs = sw_find_regs(s, s->regs, FS_REGS_MAX);
     return sw_replace(s, s->regs, s->n_regs, near);
@@ -423,20 +410,20 @@ int up_relay_error(struct fs_state *s, int fd)
     lk_take(&saved);
     error = atomic_load(&s->error);
     if (!error && s->sock >= 0 && !atomic_load(&s->rr.shut_rd))
-        sock = make_shadow(s->sock); /* another thread may close it while we wait */
+        sock = hd_dup(s->sock); /* another thread may close it while we wait */
     lk_give(&saved);
     if (sock < 0)
         return error;
     r = cl_relay_end(sock, fd, shut_wr, &f);
-    sy.close(sock);
-    if (r == 0)
-        return 0;
     lk_take(&saved);
-    s->facts.code = f.code;
-    s->facts.alert = f.alert;
-    memcpy(s->facts.text, f.text, sizeof(f.text));
-    atomic_store(&s->error, -r);
-    atomic_store(&s->so_error, -r);
+    hd_close(&sock);
+    if (r < 0) {
+        s->facts.code = f.code;
+        s->facts.alert = f.alert;
+        memcpy(s->facts.text, f.text, sizeof(f.text));
+        atomic_store(&s->error, -r);
+        atomic_store(&s->so_error, -r);
+    }
     lk_give(&saved);
     return -r;
 }

@@ -61,3 +61,8 @@ def test_full_close():
 def test_discard():
     """recv with MSG_TRUNC."""
     echo_case("discard")
+
+
+def test_close_all():
+    """Hidden descriptors survive a program that closes or takes over numbers which it has not opened."""
+    slow_case("close_all")

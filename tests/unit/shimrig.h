@@ -67,10 +67,10 @@ static inline short rig_poll(int fd, int ms)
 }
 
 /* hidden: descriptors that stay behind for the whole process (the set of pending upgrades). */
-static inline void rig_stop(struct rig *r, void (*closing)(int fd))
+static inline void rig_stop(struct rig *r, int (*closing)(int fd))
 {
     rig_go(r); /* nobody waits for ever */
-    closing(r->tcp[0]);
+    (void)closing(r->tcp[0]);
     close(r->tcp[0]);
     close(r->tcp[1]);
     fake_stop(&r->d);

@@ -56,11 +56,17 @@ static bool is_open(int fd)
 static void test_tcp(void)
 {
     struct timespec t;
-    int peer, fd = lingering(&peer);
+    int peer, fd = lingering(&peer), other;
 
     clock_gettime(CLOCK_MONOTONIC, &t);
     di_close(fd);
     CU_ASSERT(elapsed_ms(&t) < 1000 && !is_open(fd));
+    close(peer);
+    fd = lingering(&peer); /* the flag is every holder's: a client's other copy keeps it */
+    other = dup(fd);
+    di_close(fd);
+    CU_ASSERT(!is_open(fd) && sf_lingers(other));
+    di_close(other);
     close(peer);
 }
 

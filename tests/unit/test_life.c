@@ -5,6 +5,7 @@
 
 #include <CUnit/CUnit.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -162,26 +163,106 @@ static bool is_open(int fd)
     return fcntl(fd, F_GETFD) >= 0;
 }
 
+/* A relay with both its hidden descriptors. */
+static struct fs_state *begin_hidden(enum fs_kind kind)
+{
+    struct fs_state *s = begin(kind);
+    struct lk_saved saved;
+
+    lk_take(&saved);
+    s->shadow = hd_dup(pair[1]);
+    s->sock = hd_dup(pair[1]);
+    lk_give(&saved);
+    CU_ASSERT(s->shadow >= 900 && s->sock > s->shadow);
+    return s;
+}
+
 static void test_hidden(void)
 {
-    struct fs_state *s = begin(FS_RELAY);
-    int shadow = s->shadow = fcntl(pair[1], F_DUPFD_CLOEXEC, 950);
-    int sock = s->sock = fcntl(pair[1], F_DUPFD_CLOEXEC, 950);
+    struct fs_state *s = begin_hidden(FS_RELAY);
+    int shadow = s->shadow, sock = s->sock;
+    unsigned found = 0;
 
-    li_closing(pair[0]);
+    errno = 77;
+    CU_ASSERT_EQUAL(li_closing(shadow), -EBADF); /* what was never opened cannot be closed */
+    CU_ASSERT_EQUAL(errno, 77);
+    CU_ASSERT(is_open(shadow) && s->shadow == shadow);
+    CU_ASSERT_TRUE(li_hidden_in((unsigned)shadow, UINT_MAX, &found) && found == (unsigned)shadow);
+    CU_ASSERT_TRUE(li_hidden_in(found + 1, UINT_MAX, &found) && found == (unsigned)sock);
+    CU_ASSERT_FALSE(li_hidden_in(found + 1, UINT_MAX, &found));
+    CU_ASSERT_FALSE(li_hidden_in(0, 899, &found));
+    li_duplicated(shadow, pair[1]); /* who duplicates one gets a file, no connection */
+    CU_ASSERT_PTR_NULL(fs_find(pair[1]));
+    li_closing_range(900, UINT_MAX); /* of connections there are none */
+    CU_ASSERT(is_open(shadow) && is_open(sock));
+    li_closing_range(0, UINT_MAX);
+    CU_ASSERT_PTR_NULL(fs_find(pair[0]));
     CU_ASSERT(!is_open(shadow) && !is_open(sock));
+    CU_ASSERT(!fs_find(shadow) && !fs_find(sock));
+    atomic_store(&sw_dups, false);
+    finish();
+}
+
+static void test_makes_room(void)
+{
+    struct fs_state *s = begin_hidden(FS_RELAY);
+    int shadow = s->shadow, sock = s->sock;
+
+    CU_ASSERT_EQUAL(li_replacing(shadow), 0);
+    CU_ASSERT(s->shadow > sock && is_open(s->shadow) && !is_open(shadow));
+    CU_ASSERT(!fs_find(shadow) && fs_find(s->shadow) == &fs_hidden);
+    CU_ASSERT_EQUAL(li_replacing(pair[1]), 0); /* any other number */
+    li_closing(pair[0]);
     finish();
 
-    s = begin(FS_RELAY);
-    shadow = s->shadow = fcntl(pair[1], F_DUPFD_CLOEXEC, 950);
-    sock = s->sock = fcntl(pair[1], F_DUPFD_CLOEXEC, 960);
-    li_closing_range(940, 959); /* the program closes them, unknowing */
-    CU_ASSERT(s->shadow == -1 && s->sock == sock);
-    CU_ASSERT_PTR_EQUAL(fs_find(pair[0]), s);
-    li_closing_range(0, 0x7fffffff);
-    CU_ASSERT_PTR_NULL(fs_find(pair[0]));
-    CU_ASSERT(is_open(shadow));
+    s = begin_hidden(FS_BUSY); /* a thread waits on the number itself */
+    CU_ASSERT_EQUAL(li_replacing(s->sock), -EBUSY);
+    CU_ASSERT(is_open(s->sock));
+    fs_detach(pair[0]);
+    fs_put(s);
+    finish();
+}
+
+/* An upgrade goes on: what tells of its end is watched under the new number. */
+static void test_makes_room_in_handshake(void)
+{
+    struct fs_state *s = begin_hidden(FS_GATE);
+    struct epoll_event e = {.events = 0};
+    struct lk_saved saved;
+    int sock = s->sock, set;
+
+    lk_take(&saved);
+    pd_add(s);
+    lk_give(&saved);
+    set = *pd_set();
+    CU_ASSERT_EQUAL(li_closing(set), -EBADF);
+    CU_ASSERT_EQUAL(li_replacing(set), 0);
+    CU_ASSERT(*pd_set() != set && !is_open(set));
+    CU_ASSERT_EQUAL(li_replacing(sock), 0);
+    CU_ASSERT(s->sock != sock && !is_open(sock));
+    CU_ASSERT_EQUAL(write(pair[0], "x", 1), 1);
+    CU_ASSERT_EQUAL(epoll_wait(*pd_set(), &e, 1, 0), 1);
+    CU_ASSERT_PTR_EQUAL(e.data.ptr, s);
+    li_closing(pair[0]);
+    finish();
+}
+
+/* A raw system call has closed one, and the program was given the number. */
+static void test_lost(void)
+{
+    struct fs_state *s = begin_hidden(FS_RELAY);
+    int shadow = s->shadow, sock = s->sock, null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+
+    CU_ASSERT(dup2(null, shadow) == shadow && dup2(null, sock) == sock);
+    CU_ASSERT_EQUAL(li_closing(shadow), 0);
+    CU_ASSERT(s->shadow == -1 && !fs_find(shadow));
+    li_made(sock);
+    CU_ASSERT(s->sock == -1 && !fs_find(sock));
+    li_closing(pair[0]);
+    CU_ASSERT(is_open(shadow) && is_open(sock));
     close(shadow);
+    close(sock);
+    close(null);
     finish();
 }
 
@@ -206,11 +287,13 @@ static void test_busy(void)
 /* What a vfork child does to its descriptors happens in our memory. */
 static void test_vfork(void)
 {
-    struct fs_state *s = begin(FS_KERNEL);
+    struct fs_state *s = begin_hidden(FS_KERNEL);
     pid_t child = vfork();
     int status;
 
     if (child == 0) {
+        if (li_closing(s->shadow) < 0 || li_replacing(s->sock) < 0)
+            _exit(1);
         li_closing(pair[0]);
         li_closing_range(0, 0x7fffffff);
         li_duplicated(pair[0], pair[1]);
@@ -239,6 +322,9 @@ void suite_life(void)
     CU_add_test(suite, "sockets that are duplicated", test_dup_is_noticed);
     CU_add_test(suite, "a number made again", test_made_again);
     CU_add_test(suite, "hidden descriptors", test_hidden);
+    CU_add_test(suite, "hidden descriptors make room", test_makes_room);
+    CU_add_test(suite, "the same in a handshake", test_makes_room_in_handshake);
+    CU_add_test(suite, "hidden descriptors that were lost", test_lost);
     CU_add_test(suite, "closed in an upgrade", test_busy);
     CU_add_test(suite, "vfork", test_vfork);
 }

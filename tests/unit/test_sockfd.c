@@ -119,6 +119,26 @@ static void test_names(void)
     close(listener);
 }
 
+/* A time of 0 means RST at close, and nobody waits for that: it stays the program's. */
+static void test_linger(void)
+{
+    static const struct linger values[] = {{0, 0}, {1, 0}, {1, 3}, {0, 3}};
+    struct linger l;
+    socklen_t n = sizeof(l);
+    int fds[2];
+
+    tp_pair(fds, 1);
+    for (int i = 0; i < 4; i++) {
+        CU_ASSERT_EQUAL(setsockopt(fds[0], SOL_SOCKET, SO_LINGER, &values[i], sizeof(l)), 0);
+        CU_ASSERT_EQUAL(sf_lingers(fds[0]), i == 2);
+        sf_linger_off(fds[0]);
+        CU_ASSERT_EQUAL(getsockopt(fds[0], SOL_SOCKET, SO_LINGER, &l, &n), 0);
+        CU_ASSERT_EQUAL(l.l_onoff, i == 1);
+    }
+    close(fds[0]);
+    close(fds[1]);
+}
+
 void suite_sockfd(void)
 {
     CU_pSuite s = CU_add_suite("sockfd", NULL, NULL);
@@ -127,4 +147,5 @@ void suite_sockfd(void)
     CU_add_test(s, "bad", test_bad);
     CU_add_test(s, "refused connect", test_refused_connect);
     CU_add_test(s, "names", test_names);
+    CU_add_test(s, "what lingers", test_linger);
 }

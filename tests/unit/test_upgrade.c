@@ -149,7 +149,9 @@ static void test_waiting(void)
     CU_ASSERT_EQUAL(upgrade(true), 0);
     CU_ASSERT_EQUAL(fs_kind(state()), FS_RELAY);
     CU_ASSERT(!is_tcp(r.tcp[0]) && is_tcp(state()->shadow));
-    CU_ASSERT(state()->shadow >= SHADOW_MIN && state()->sock >= SHADOW_MIN);
+    CU_ASSERT(state()->shadow >= 900 && state()->sock >= 900);
+    CU_ASSERT_PTR_EQUAL(fs_find(state()->shadow), &fs_hidden);
+    CU_ASSERT_PTR_EQUAL(fs_find(state()->sock), &fs_hidden);
     CU_ASSERT_EQUAL(fcntl(r.tcp[0], F_GETFD), FD_CLOEXEC);
     CU_ASSERT_EQUAL(recv(r.tcp[0], (char[8]){0}, 8, 0), 5);
     rig_stop(&r, li_closing);

@@ -110,3 +110,51 @@ def case_discard(a):
             return
         equal(libc.recv(s.fileno(), None, 4, socket.MSG_TRUNC), 4, "recv")
         equal(recv_exactly(s, 6), b"456789", "the rest")
+
+
+def hidden():
+    return [fd for fd in open_fds() if fd >= 900]
+
+
+def take_over(numbers):
+    """The program puts something of its own under each."""
+    with open("/dev/null", "rb") as null:
+        for fd in numbers:
+            equal(os.dup2(null.fileno(), fd, inheritable=False), fd, "dup2")
+            check(os.path.sameopenfile(null.fileno(), fd), f"{fd} is what the program put there")
+
+
+def close_all_but(kept):
+    """One by one, as daemons do; hidden numbers are as if they were not open."""
+    for fd in range(3, 2000):
+        if fd != kept and libc.close(fd) == 0:
+            check(fd not in hidden(), f"close({fd})")
+
+
+def case_close_all(a):
+    """Numbers that the program has not opened: it closes them, one by one and by range, and takes them over."""
+    before = hidden()
+    for blocking in (True, False):
+        s = dial(a)
+        s.setblocking(blocking)
+        s.setsockopt(LEVEL, NAME, b"localhost")
+        ours = hidden()
+        check(blocking or len(ours) > 2, "a handshake hides some")
+        close_all_but(s.fileno())
+        equal(libc.close_range(s.fileno() + 1, 2**32 - 1, 0), 0, "close_range")
+        equal(hidden(), ours, "hidden descriptors")
+        fails("EBADF", "close", os.close, ours[0]) if ours else None
+        take_over(ours)
+        wait(s, select.POLLOUT)
+        equal(state(s), UP, text(s, ERROR))
+        equal(s.getpeername(), a, "getpeername")
+        echo(s, b"in the handshake")
+        take_over(hidden())
+        close_all_but(s.fileno())
+        equal(s.getpeername(), a, "getpeername")
+        echo(s, b"after it")
+        finish(s)
+        s.close()
+    for fd in range(900, 2000):  # what take_over() left; one epoll set is ours
+        libc.close(fd)
+    check(len(hidden()) <= len(before) + 1, f"{hidden()}")
