@@ -23,7 +23,7 @@ void lk_calm(struct lk_saved *saved);
 void lk_resume(const struct lk_saved *saved);
 
 /* The same around a mutex of another file, under which its owner may wait. Never taken under the
- * lock, nor the lock under it. */
+ * lock. */
 void lk_enter(pthread_mutex_t *mutex, struct lk_saved *saved);
 void lk_leave(pthread_mutex_t *mutex, const struct lk_saved *saved);
 

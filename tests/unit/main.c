@@ -27,7 +27,8 @@ static void (*const suites[])(void) = {
     suite_suites,        suite_env,          suite_gate,
     suite_target,        suite_swap,         suite_upgrade,
     suite_sockopt,       suite_life,         suite_io,
-    suite_wait,          suite_hidden,       NULL,
+    suite_wait,          suite_hidden,       suite_wire_names,
+    suite_share,                 NULL,
 };
 
 int main(int argc, char **argv)
