@@ -110,7 +110,7 @@ static int connect_until(int sock, const struct sockaddr_un *a, uint64_t deadlin
     }
 }
 
-static int reach(const char *path, uint64_t deadline, int *sock, struct facts *f)
+int cl_reach(const char *path, uint64_t deadline, int *sock, struct facts *f)
 {
     struct sockaddr_un a = {.sun_family = AF_UNIX};
     int fd, r;
@@ -130,8 +130,7 @@ static int reach(const char *path, uint64_t deadline, int *sock, struct facts *f
     return 0;
 }
 
-/* Waits for one event on the daemon's socket. Returns 0, -ETIMEDOUT or -errno. */
-static int wait_for(int sock, short events, uint64_t deadline)
+int cl_wait_for(int sock, short events, uint64_t deadline)
 {
     for (;;) {
         uint64_t now = cl_now();
@@ -149,7 +148,7 @@ static int wait_for(int sock, short events, uint64_t deadline)
 
 /* --- the request --------------------------------------------------------------------- */
 
-static int send_message(int sock, struct w_buf *b, const int *fds, unsigned nfds, uint64_t deadline)
+int cl_send(int sock, struct w_buf *b, const int *fds, unsigned nfds, uint64_t deadline)
 {
     int len = w_end(b), r;
 
@@ -159,7 +158,7 @@ static int send_message(int sock, struct w_buf *b, const int *fds, unsigned nfds
         r = fm_send(sock, b->p, (size_t)len, fds, nfds, MSG_DONTWAIT);
         if (r != -EAGAIN)
             return r;
-        r = wait_for(sock, POLLOUT, deadline);
+        r = cl_wait_for(sock, POLLOUT, deadline);
         if (r < 0)
             return r;
     }
@@ -173,7 +172,7 @@ static int send_hello(int sock, uint8_t *buf, const struct cl_params *p, uint64_
     w_put_num(&b, W_A_VERSION, W_VERSION);
     w_put_num(&b, W_A_CAPS, p->caps);
     w_put_text(&b, W_A_AGENT, "libhtls " HTLS_VERSION);
-    return send_message(sock, &b, NULL, 0, deadline);
+    return cl_send(sock, &b, NULL, 0, deadline);
 }
 
 static int send_trust(int sock, const struct cl_params *p, uint64_t deadline)
@@ -194,7 +193,7 @@ static int send_trust(int sock, const struct cl_params *p, uint64_t deadline)
 
         w_begin(&b, buf, PIECE + REQUEST_MAX, W_TRUST, ID_TRUST, 0);
         w_put_bytes(&b, W_A_PEM, at, n);
-        r = send_message(sock, &b, NULL, 0, deadline);
+        r = cl_send(sock, &b, NULL, 0, deadline);
         at += n;
         left -= n;
     }
@@ -228,7 +227,7 @@ static int send_connect(int sock, uint8_t *buf, const struct cl_params *p, const
         w_put_num(&b, W_A_TIMEOUT_MS, (uint64_t)p->timeout_ms);
     if (gate)
         w_put_num(&b, W_A_GATE_FILL, fill);
-    return send_message(sock, &b, fds, gate ? 2 : 1, deadline);
+    return cl_send(sock, &b, fds, gate ? 2 : 1, deadline);
 }
 
 static int send_request(int sock, const struct cl_params *p, int fd, int gate, uint32_t fill,
@@ -261,7 +260,7 @@ int cl_start(const char *path, const struct cl_params *p, int fd, int gate, uint
     int s = -1, r;
 
     *deadline = cl_now() + (uint64_t)wait_ms + GRACE_MS;
-    r = reach(path, *deadline, &s, f);
+    r = cl_reach(path, *deadline, &s, f);
     if (r < 0)
         return r;
     r = send_request(s, p, fd, gate, fill, *deadline, f);
@@ -275,6 +274,22 @@ int cl_start(const char *path, const struct cl_params *p, int fd, int gate, uint
 
 /* --- the answer ---------------------------------------------------------------------- */
 
+void cl_facts(const struct w_msg *m, struct facts *f)
+{
+    f->version = (uint16_t)w_num(m, W_A_TLS_VERSION, 0);
+    f->cipher = (uint16_t)w_num(m, W_A_CIPHER, 0);
+    f->mode_tx = (uint8_t)w_num(m, W_A_MODE_TX, 0);
+    f->mode_rx = (uint8_t)w_num(m, W_A_MODE_RX, 0);
+    f->resumed = w_num(m, W_A_RESUMED, 0) != 0;
+    f->cookie = w_num(m, W_A_COOKIE, 0);
+    f->pool = w_num(m, W_A_POOL, 0);
+    f->slot = (uint32_t)w_num(m, W_A_SLOT, 0);
+    f->records_max = w_num(m, W_A_RECORDS_MAX, 0);
+    (void)w_text(m, W_A_ALPN_SELECTED, f->alpn, sizeof(f->alpn));
+    (void)w_text(m, W_A_GROUP, f->group, sizeof(f->group));
+    (void)w_text(m, W_A_WHY, f->text, sizeof(f->text));
+}
+
 static int on_result(const struct w_msg *m, int fd, struct cl_result *r, struct facts *f)
 {
     if (w_has(m, W_A_EARLY) && m->v[W_A_EARLY].n > 0) {
@@ -284,20 +299,12 @@ static int on_result(const struct w_msg *m, int fd, struct cl_result *r, struct 
         memcpy(r->early, m->v[W_A_EARLY].p, m->v[W_A_EARLY].n);
         r->early_len = m->v[W_A_EARLY].n;
     }
-    f->version = (uint16_t)w_num(m, W_A_TLS_VERSION, 0);
-    f->cipher = (uint16_t)w_num(m, W_A_CIPHER, 0);
-    f->mode_tx = (uint8_t)w_num(m, W_A_MODE_TX, 0);
-    f->mode_rx = (uint8_t)w_num(m, W_A_MODE_RX, 0);
-    f->resumed = w_num(m, W_A_RESUMED, 0) != 0;
-    f->cookie = w_num(m, W_A_COOKIE, 0);
-    (void)w_text(m, W_A_ALPN_SELECTED, f->alpn, sizeof(f->alpn));
-    (void)w_text(m, W_A_GROUP, f->group, sizeof(f->group));
-    (void)w_text(m, W_A_WHY, f->text, sizeof(f->text));
+    cl_facts(m, f);
     r->fd = fd;
     return 0;
 }
 
-static int on_error(const struct w_msg *m, struct facts *f)
+int cl_error(const struct w_msg *m, struct facts *f)
 {
     f->code = (uint16_t)w_num(m, W_A_CODE, W_CODE_INTERNAL_ERROR);
     f->alert = (int16_t)(w_has(m, W_A_ALERT) ? (int)w_num(m, W_A_ALERT, 0) : -1);
@@ -334,7 +341,9 @@ static int take_one(int sock, uint8_t *buf, struct cl_result *r, struct facts *f
         if (k == 0)
             return 0;
     } else if (k == 0) {
-        k = m.type == W_ERROR ? on_error(&m, f) : 1;
+        if (m.type == W_WELCOME)
+            f->caps = (uint32_t)w_num(&m, W_A_CAPS, 0);
+        k = m.type == W_ERROR ? cl_error(&m, f) : 1;
     } else {
         k = cl_failed(f, W_CODE_BAD_REQUEST, EPROTO, "htlsd sent a malformed answer: %s",
                       strerror(-k));
@@ -390,7 +399,7 @@ static bool is_alive(int sock)
     struct w_buf b;
 
     w_begin(&b, buf, sizeof(buf), W_STATUS, ID_STATUS, 0);
-    if (send_message(sock, &b, NULL, 0, deadline) < 0 || wait_for(sock, POLLIN, deadline) < 0)
+    if (cl_send(sock, &b, NULL, 0, deadline) < 0 || cl_wait_for(sock, POLLIN, deadline) < 0)
         return false;
     return sy.recvmsg(sock, &(struct msghdr){0}, MSG_DONTWAIT | MSG_PEEK | MSG_TRUNC) > 0;
 }
@@ -423,7 +432,7 @@ int cl_wait(int sock, uint64_t deadline, struct cl_result *r, struct facts *f)
 
         if (k != -EAGAIN)
             return k;
-        k = wait_for(sock, POLLIN, deadline);
+        k = cl_wait_for(sock, POLLIN, deadline);
         if (k < 0)
             return cl_failed(f, W_CODE_TIMEOUT, -k, "htlsd did not answer in time");
     }

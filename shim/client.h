@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "../proto/wire.h"
 #include "facts.h"
 
 #define CL_TIMEOUT_MS                                                                              \
@@ -61,6 +62,17 @@ int cl_wait(int sock, uint64_t deadline, struct cl_result *r, struct facts *f);
  * its own before. Returns 0 when that was in order, else -errno with *f filled: -ECONNRESET also
  * when the daemon is gone, for nobody says then that all has come. May wait for the daemon. */
 int cl_relay_end(int sock, int relay, bool shut_wr, struct facts *f);
+
+/* The steps of it, for others who talk to the daemon (line.h). cl_reach: a connection to it, *sock
+ * is the caller's; connects until the deadline where the backlog is full. cl_send: one message with
+ * its descriptors. cl_wait_for: one event. All return 0, -ETIMEDOUT or -errno. */
+int cl_reach(const char *path, uint64_t deadline, int *sock, struct facts *f);
+int cl_send(int sock, struct w_buf *b, const int *fds, unsigned nfds, uint64_t deadline);
+int cl_wait_for(int sock, short events, uint64_t deadline);
+
+/* What RESULT says of a connection; what ERROR says, whose -errno is returned. */
+void cl_facts(const struct w_msg *m, struct facts *f);
+int cl_error(const struct w_msg *m, struct facts *f);
 
 /* True when the other end of a stream is closed, not only shut. */
 bool cl_hung_up(int fd);

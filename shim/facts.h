@@ -15,6 +15,10 @@ struct facts {
     uint8_t mode_rx;
     bool resumed;
     uint64_t cookie; /* SO_COOKIE of the TCP socket */
+    uint32_t caps;   /* W_CAP_ bits of the daemon */
+    uint64_t pool;   /* where its slot lies (share.h), 0 = it has none */
+    uint32_t slot;
+    uint64_t records_max; /* under one key, 0 = no limit is known */
     char alpn[256];
     char group[256];
 

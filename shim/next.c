@@ -5,6 +5,8 @@
 #include <dlfcn.h>
 #include <fcntl.h>
 
+#include "hidden.h"
+#include "lock.h"
 #include "sys.h"
 
 void *nx_find(const char *name)
@@ -31,9 +33,31 @@ static int next_fcntl(int fd, int cmd, ...)
     return NX(fcntl)(fd, cmd, arg);
 }
 
+/* A program that closes or replaces every number it can find is kept off it (hidden.h). */
+static int next_hide(int fd)
+{
+    struct lk_saved saved;
+
+    lk_take(&saved);
+    fd = hd_move(fd);
+    lk_give(&saved);
+    return fd;
+}
+
+static void next_unhide(int fd)
+{
+    struct lk_saved saved;
+
+    lk_take(&saved);
+    hd_close(&fd);
+    lk_give(&saved);
+}
+
 struct sy_calls sy = {
 #define SY_ROW(result, name, params, args) .name = next_##name,
     SY_CALLS(SY_ROW)
 #undef SY_ROW
         .fcntl = next_fcntl,
+    .hide = next_hide,
+    .unhide = next_unhide,
 };

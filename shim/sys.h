@@ -32,6 +32,8 @@ struct sy_calls {
     SY_CALLS(SY_MEMBER)
 #undef SY_MEMBER
     int (*fcntl)(int fd, int cmd, ...); /* the one that no list can forward */
+    int (*hide)(int fd);                /* moves a descriptor of ours out of the program's way */
+    void (*unhide)(int fd);             /* closes it */
 };
 
 extern struct sy_calls sy;

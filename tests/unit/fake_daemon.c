@@ -56,13 +56,14 @@ static void *run(void *arg)
 void fake_start(struct fake *d, void (*act)(struct fake *d, int sock))
 {
     struct sockaddr_un a = {.sun_family = AF_UNIX};
-    int slow_ms = d->slow_ms;
-    void *arg = d->arg;
+    struct fake told = *d;
 
     memset(d, 0, sizeof(*d));
     d->act = act;
-    d->slow_ms = slow_ms;
-    d->arg = arg;
+    d->slow_ms = told.slow_ms;
+    d->arg = told.arg;
+    d->offers = told.offers;
+    d->pool = told.pool;
     strcpy(d->dir, "/tmp/htls-unit-XXXXXX");
     CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(d->dir));
     snprintf(d->path, sizeof(d->path), "%s/sock", d->dir);
@@ -99,7 +100,7 @@ void fake_welcome(struct fake *d, int sock)
 
     w_begin(&b, buf, sizeof(buf), W_WELCOME, d->m.id, 0);
     w_put_num(&b, W_A_VERSION, 1);
-    w_put_num(&b, W_A_CAPS, 0);
+    w_put_num(&b, W_A_CAPS, d->offers);
     send_msg(sock, &b, NULL, 0);
 }
 
@@ -120,6 +121,11 @@ void fake_result(struct fake *d, int sock, enum w_mode mode, int fd, const void 
         w_put_bytes(&b, W_A_EARLY, early, n);
     w_put_text(&b, W_A_GROUP, "x25519");
     w_put_num(&b, W_A_RESUMED, 1);
+    if (d->pool) {
+        w_put_num(&b, W_A_POOL, d->pool);
+        w_put_num(&b, W_A_SLOT, 5);
+        w_put_num(&b, W_A_RECORDS_MAX, 1000);
+    }
     send_msg(sock, &b, &fd, fd >= 0);
 }
 

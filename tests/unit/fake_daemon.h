@@ -17,6 +17,8 @@ struct fake {
     void (*act)(struct fake *d, int sock); /* called with the first client; closes nothing */
     int slow_ms;                           /* before it does anything at all */
     void *arg;                             /* the test's own */
+    uint32_t offers;                       /* capabilities that it says it has */
+    uint64_t pool;                         /* RESULT gives slot 5 of this one; 0 = none */
 
     uint16_t types[FAKE_MESSAGES]; /* of the messages that came */
     unsigned n;

@@ -28,7 +28,7 @@ static void (*const suites[])(void) = {
     suite_target,        suite_swap,         suite_upgrade,
     suite_sockopt,       suite_life,         suite_io,
     suite_wait,          suite_hidden,       suite_wire_names,
-    suite_share,                 NULL,
+    suite_share,         suite_line,         NULL,
 };
 
 int main(int argc, char **argv)

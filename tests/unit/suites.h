@@ -42,6 +42,7 @@ void suite_handshake_setup(void);
 void suite_relay(void);
 void suite_relay_pump(void);
 void suite_share(void);
+void suite_line(void);
 void suite_client(void);
 void suite_records(void);
 void suite_fdstate(void);

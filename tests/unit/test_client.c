@@ -265,6 +265,21 @@ static void test_kernel(void)
     end(&t);
 }
 
+/* What the connection needs later: can the daemon follow a change of keys, where is the slot? */
+static void test_slot(void)
+{
+    struct talk t = {.p = {.caps = W_CAP_SLOTS}};
+    struct fake d = {.offers = W_CAP_CONTROL | W_CAP_REKEY, .pool = 0x123456789abcdefu};
+
+    CU_ASSERT_EQUAL(converse(&t, &d, act_kernel), 0);
+    CU_ASSERT_EQUAL(d.caps, W_CAP_SLOTS);
+    CU_ASSERT_EQUAL(t.f.caps, W_CAP_CONTROL | W_CAP_REKEY);
+    CU_ASSERT_EQUAL(t.f.pool, 0x123456789abcdefu);
+    CU_ASSERT_EQUAL(t.f.slot, 5);
+    CU_ASSERT_EQUAL(t.f.records_max, 1000);
+    end(&t);
+}
+
 static void test_relay(void)
 {
     struct talk t = {.p = {.caps = W_CAP_EARLY}};
@@ -416,6 +431,7 @@ void suite_client(void)
     CU_add_test(suite, "certificates in pieces", test_trust);
     CU_add_test(suite, "a gate", test_gate);
     CU_add_test(suite, "kernel mode", test_kernel);
+    CU_add_test(suite, "a slot", test_slot);
     CU_add_test(suite, "relay mode, early bytes", test_relay);
     CU_add_test(suite, "an error", test_error);
     CU_add_test(suite, "a daemon that goes away", test_daemon_goes);
