@@ -27,7 +27,7 @@ struct tb_entry {
     uint8_t owed;             /* the peer waits for a KeyUpdate of ours */
     uint8_t resumed;
     uint8_t alpn_len;
-    uint8_t reserved;
+    uint8_t told;                                                     /* control knows of it */
     uint8_t rx_secret[2][KS_SECRET_MAX], tx_secret[2][KS_SECRET_MAX]; /* TLS 1.3 */
     uint64_t updates[3];                                              /* storm bucket */
     char name[W_NAME_MAX + 1];
