@@ -1,6 +1,8 @@
 /* A relay on a real loop, with the test as its program and as its TLS peer. */
 #include "relayrig.h"
 
+#include "../../daemon/options_table.h"
+
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
@@ -57,7 +59,9 @@ void rig_open(struct rig *g, uint16_t suite, bool tcp, int buffers)
     int net[2], local[2];
 
     memset(g, 0, sizeof(*g));
-    CU_ASSERT_FATAL(lp_open(&g->lp, 64) == 0 && rl_shared_new(&g->shared, g->lp, &g->stats) == 0);
+    op_defaults(&g->o);
+    CU_ASSERT_FATAL(lp_open(&g->lp, 64) == 0 &&
+                    rl_shared_new(&g->shared, g->lp, &g->stats, &g->o) == 0);
     tp_pair(g->writable, 0);
     tp_pair(net, tcp);
     tp_pair(local, 0);

@@ -11,6 +11,7 @@
 struct rig {
     struct lp_loop *lp;
     struct st_worker stats;
+    struct options o; /* the defaults, until the test changes them */
     struct rl_shared *shared;
     struct relay *relay; /* dangles once `ended` is set */
     int program, peer;   /* the test's ends */

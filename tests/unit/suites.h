@@ -28,6 +28,7 @@ void suite_rest(void);
 void suite_census(void);
 void suite_dispose(void);
 void suite_turns(void);
+void suite_updates(void);
 void suite_loop(void);
 void suite_sockfd(void);
 void suite_trust(void);
