@@ -77,6 +77,7 @@ void ac_keep(struct worker *w, int tcp, const struct in_peer *who, const char *n
     e->tx_mode = (uint8_t)r->tx;
     e->rx_mode = (uint8_t)r->rx;
     e->resumed = r->facts.resumed;
+    ud_open(&e->updates, w->options->key_updates, lp_now_ms());
     e->alpn_len = (uint8_t)r->facts.alpn_len;
     memcpy(e->alpn, r->facts.alpn, r->facts.alpn_len);
     memcpy(e->rx_secret[0], rx->secret, sizeof(rx->secret));
@@ -169,6 +170,22 @@ static int read_messages(const struct tb_entry *e, const struct w_val *record, b
     return 0;
 }
 
+/* Counts a KeyUpdate that is reported for the first time. */
+static int count_update(struct worker *w, struct tb_entry *e, uint64_t moved, struct failure *f)
+{
+    if (moved > e->moved) {
+        ud_moved(&e->updates, w->options->key_updates, moved - e->moved);
+        e->moved = moved;
+    }
+    if (ud_take(&e->updates, w->options->key_updates, lp_now_ms()) == 0)
+        return 0;
+    f->alert = 10; /* unexpected_message, as the relay says it */
+    f->alert_sent = true;
+    return fl_set(f, W_CODE_KEY_UPDATE, EPROTO,
+                  "the peer changes its key again and again and sends no data (limits: "
+                  "key-updates)");
+}
+
 static int on_control(struct worker *w, struct tb_entry *e, const struct w_msg *m,
                       struct ry_result *r, struct rk_key *key, struct failure *f)
 {
@@ -185,7 +202,10 @@ static int on_control(struct worker *w, struct tb_entry *e, const struct w_msg *
         return fl_set(f, W_CODE_UNSUPPORTED, EKEYEXPIRED,
                       "the peer changed its key, and this kernel cannot follow (it can from 6.14): "
                       "use the relay for this peer (htlsd: path = relay)");
-    k = rk_received(e, w_has(m, W_A_GENERATION) ? &generation : NULL, asked, key, f);
+    if (!w_has(m, W_A_GENERATION) || generation == e->rx_generation)
+        k = count_update(w, e, w_num(m, W_A_MOVED, 0), f);
+    if (k == 0)
+        k = rk_received(e, w_has(m, W_A_GENERATION) ? &generation : NULL, asked, key, f);
     if (k < 0)
         return k;
     put_key(r, key);

@@ -12,6 +12,7 @@
 
 #include "../proto/wire.h"
 #include "keysched.h"
+#include "updates.h"
 
 /* Secret inside: tb_drop() wipes it. A direction's traffic secret of generation g lies in
  * *_secret[g % 2]: the next one is written beside it, then the generation changes, so that a worker
@@ -29,7 +30,8 @@ struct tb_entry {
     uint8_t alpn_len;
     uint8_t told;                                                     /* control knows of it */
     uint8_t rx_secret[2][KS_SECRET_MAX], tx_secret[2][KS_SECRET_MAX]; /* TLS 1.3 */
-    uint64_t updates[3];                                              /* storm bucket */
+    struct ud_bucket updates; /* how many KeyUpdates the peer may send */
+    uint64_t moved;           /* bytes of data, as the client said last */
     char name[W_NAME_MAX + 1];
     uint8_t alpn[255];
     char group[24];

@@ -131,7 +131,7 @@ static int build(struct worker *w, int key_log_fd)
                  r == -EPERM ? " (kernel.io_uring_disabled must be 0)" : "");
         return r;
     }
-    return rl_shared_new(&w->relays, w->lp, w->stats);
+    return rl_shared_new(&w->relays, w->lp, w->stats, w->options);
 }
 
 static void demolish(struct worker *w)

@@ -37,6 +37,7 @@ void suite_notes(void);
 void suite_aftercare(void);
 void suite_dispose(void);
 void suite_turns(void);
+void suite_updates(void);
 void suite_loop(void);
 void suite_sockfd(void);
 void suite_trust(void);

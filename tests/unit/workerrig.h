@@ -81,6 +81,7 @@ static inline void wrig_open(struct wrig *g)
     memset(g, 0, sizeof(*g));
     g->o.handshakes = 8;
     g->o.relays = 8;
+    g->o.key_updates = 64;
     g->o.handshake_ms = 5000;
     g->o.client_ca = true;
     strcpy(g->o.path, "auto");
@@ -99,7 +100,7 @@ static inline void wrig_open(struct wrig *g)
     CU_ASSERT_EQUAL_FATAL(tn_open(&g->w->turns, g->w->options->handshakes), 0);
     CU_ASSERT_EQUAL_FATAL(lp_open(&g->w->lp, 64), 0);
     CU_ASSERT_EQUAL_FATAL(hs_ctx_new(&g->w->hs_ctx, -1), 0);
-    CU_ASSERT_EQUAL_FATAL(rl_shared_new(&g->w->relays, g->w->lp, g->w->stats), 0);
+    CU_ASSERT_EQUAL_FATAL(rl_shared_new(&g->w->relays, g->w->lp, g->w->stats, &g->o), 0);
     g->w->trust = wrig_trust(&g->o);
     g->table = memfd_create("table", MFD_CLOEXEC);
     CU_ASSERT_FATAL(ftruncate(g->table, (off_t)tb_size(WRIG_ROOM)) == 0);
