@@ -33,6 +33,7 @@ void suite_rekey(void);
 void suite_reply(void);
 void suite_pools(void);
 void suite_owners(void);
+void suite_outbox(void);
 void suite_notes(void);
 void suite_aftercare(void);
 void suite_dispose(void);
