@@ -16,6 +16,7 @@
 #include <sys/socket.h>
 
 #include "../proto/secret.h"
+#include "aftercare.h"
 #include "dispose.h"
 #include "ktls.h"
 #include "log.h"
@@ -254,6 +255,8 @@ static void go_kernel(struct conn *c, const struct ks_dir *rx, const struct ks_d
     }
     of_confirm(c->w->diag, c->tcp, &result.tx, &result.rx);
     sf_linger_off(c->tcp);
+    hs_facts(c->hs, &result.facts);
+    ac_keep(c->w, c->tcp, &c->peer, c->name, &result, rx, tx);
     if (c->gate >= 0)
         result.fd = c->tcp; /* comes back in the gate's place */
     else
@@ -277,6 +280,12 @@ static void commit(struct conn *c)
     }
     if (c->q->kernel && !pr_takes(c->w->caps, rx.suite) &&
         rq_no_kernel(c->q, "the kernel does not take the suite that the peer chose", &c->f) < 0) {
+        fail(c);
+        return;
+    }
+    if (c->q->kernel && !ac_has_room(c->w) &&
+        rq_no_kernel(c->q, "as many kernel connections as may be are kept (limits: connections)",
+                     &c->f) < 0) {
         fail(c);
         return;
     }

@@ -29,8 +29,11 @@
 #include "listener.h"
 #include "log.h"
 #include "loop.h"
+#include "notes.h"
 #include "notify.h"
+#include "pools.h"
 #include "stats.h"
+#include "table.h"
 
 #define ACCEPTS_PER_TURN 64
 
@@ -39,6 +42,9 @@ struct control {
     const struct pr_caps *caps;
     struct st_shared *shared;
     struct census census;
+    struct notes notes;
+    struct pools pools;
+    int *tables; /* memfd of each worker's table */
     struct lp_loop *lp;
     struct herd *herd;
     unsigned n; /* workers */
@@ -69,6 +75,30 @@ static void in_child(void *owner)
     fd_close(&ct->signals);
     fd_close(&ct->held);
     ce_free(&ct->census);
+    ow_free(&ct->notes.owners);
+    po_free(&ct->pools);
+}
+
+static bool on_note(void *owner, unsigned worker, void *p, size_t len, int fds[2], unsigned nfds)
+{
+    struct control *ct = owner;
+
+    return no_take(&ct->notes, worker, p, len, fds, nfds);
+}
+
+static int send_to_worker(void *owner, unsigned worker, const void *p, size_t n, const int *fds,
+                          unsigned nfds)
+{
+    struct control *ct = owner;
+
+    return hd_send(ct->herd, worker, p, n, fds, nfds);
+}
+
+static void drain_workers(void *owner)
+{
+    struct control *ct = owner;
+
+    hd_drain(ct->herd);
 }
 
 static void gave_up(void *owner)
@@ -119,6 +149,7 @@ static int hand_over(struct control *ct, int fd, int *wait_for)
 {
     struct ucred cred;
     socklen_t n = sizeof(cred);
+    const struct pool *pool = NULL;
     struct in_peer who;
     int r;
 
@@ -136,7 +167,9 @@ static int hand_over(struct control *ct, int fd, int *wait_for)
         turn_away(fd, "too many connections to htlsd by this user (limits: peers-per-uid)");
         return 0;
     }
-    r = hd_give(ct->herd, fd, &who, wait_for);
+    if (pr_any(ct->caps))
+        pool = po_make(&ct->pools, cred.uid, ct->o->connections * ct->n);
+    r = hd_give(ct->herd, fd, &who, pool, wait_for);
     if (r == -EAGAIN)
         return r;
     if (r < 0)
@@ -204,7 +237,41 @@ static unsigned count_workers(const struct options *o)
     return n < 1 ? 1 : n > ST_WORKERS_MAX ? ST_WORKERS_MAX : n;
 }
 
-/* What a worker is given by inheritance: counters, the key log. */
+/* Memory that outlives a worker: its replacement maps it again. Only touched pages cost anything.
+ */
+static int make_table(uint32_t capacity)
+{
+    _cleanup_fd_ int fd = memfd_create("htls-table", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+    if (fd < 0 || ftruncate(fd, (off_t)tb_size(capacity)) < 0 ||
+        fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
+        return -errno;
+    return fd_steal(&fd);
+}
+
+static int make_tables(struct control *ct)
+{
+    ct->tables = calloc(ct->n, sizeof(*ct->tables));
+    if (!ct->tables)
+        return -ENOMEM;
+    for (unsigned i = 0; i < ct->n; i++)
+        ct->tables[i] = -1;
+    for (unsigned i = 0; i < ct->n; i++) {
+        ct->tables[i] = make_table(ct->o->connections);
+        if (ct->tables[i] < 0)
+            return ct->tables[i];
+    }
+    return 0;
+}
+
+static void free_tables(struct control *ct)
+{
+    for (unsigned i = 0; ct->tables && i < ct->n; i++)
+        fd_close(&ct->tables[i]);
+    free(ct->tables);
+}
+
+/* What a worker is given by inheritance: counters, the key log, its table. */
 static int prepare(struct control *ct)
 {
     size_t size = sizeof(*ct->shared) + ct->n * sizeof(ct->shared->worker[0]);
@@ -224,7 +291,7 @@ static int prepare(struct control *ct)
         }
         lg_warning("session secrets are written to %s", ct->o->key_log);
     }
-    return 0;
+    return make_tables(ct);
 }
 
 static int open_signals(void)
@@ -248,10 +315,15 @@ static int start(struct control *ct)
                              .shared = ct->shared,
                              .census = &ct->census,
                              .key_log = ct->key_log,
+                             .tables = ct->tables,
+                             .note = on_note,
                              .in_child = in_child,
                              .gave_up = gave_up,
                              .owner = ct};
     int r = ce_open(&ct->census, ct->n);
+
+    ct->notes = (struct notes){
+        .census = &ct->census, .send = send_to_worker, .drain = drain_workers, .owner = ct};
 
     if (r < 0)
         return r;
@@ -317,6 +389,9 @@ int ct_run(const struct options *o, const struct pr_caps *caps)
     fd_close(&ct.held);
     lp_close(ct.lp);
     ce_free(&ct.census);
+    ow_free(&ct.notes.owners);
+    po_free(&ct.pools);
+    free_tables(&ct);
     if (r == 0)
         lg_info("ended");
     return r < 0 || ct.failed ? EXIT_FAILURE : EXIT_SUCCESS;

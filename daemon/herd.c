@@ -18,11 +18,13 @@
 #include "../proto/fdmsg.h"
 #include "../proto/secret.h"
 #include "log.h"
+#include "notes.h"
 #include "worker.h"
 
 #define QUICK_DEATH_MS 1000 /* a worker that lived shorter is replaced after that pause */
 #define STARTS_MAX 5        /* so many quick deaths in a row, and the daemon gives up */
 #define END_MS 2000         /* for workers that were asked to end */
+#define QUEUE (2 << 20)     /* bytes of messages that may wait in each direction */
 
 struct slot {
     struct herd *herd;
@@ -38,6 +40,7 @@ struct herd {
     struct hd_owner o;
     bool ending;
     unsigned n;
+    _Alignas(8) uint8_t note[NO_MAX + 1]; /* one at a time */
     struct slot slots[];
 };
 
@@ -53,7 +56,16 @@ static void __attribute__((noreturn)) be_worker(struct herd *h, unsigned index, 
         fd_close(&h->slots[i].fd);
     free(h);
     o.in_child(o.owner);
-    exit(wk_main(index, fd, o.key_log, o.options, o.caps, o.shared));
+    exit(wk_main(index, fd, o.key_log, o.tables[index], o.options, o.caps, o.shared));
+}
+
+/* Notes come in bursts: a thousand connections end at once. */
+static void deepen(int fd)
+{
+    int size = QUEUE;
+
+    if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)) < 0)
+        (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
 }
 
 static int start_worker(struct slot *s)
@@ -65,7 +77,9 @@ static int start_worker(struct slot *s)
 
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
         return -errno;
-    st->peers = st->handshakes = st->waiting = st->relays = 0;
+    deepen(pair[0]);
+    deepen(pair[1]);
+    st->peers = st->handshakes = st->waiting = st->relays = st->kept = 0;
     fflush(NULL);
     pid = fork();
     if (pid < 0) {
@@ -130,21 +144,21 @@ static void on_death(struct slot *s, int status)
  * more. */
 static bool take_note(struct slot *s, bool *dead)
 {
+    struct herd *h = s->herd;
     int fds[FM_FDS_MAX] = {-1, -1};
     unsigned nfds = 0;
-    struct in_gone gone;
-    int n = fm_recv(s->fd, &gone, sizeof(gone), fds, &nfds, MSG_DONTWAIT);
+    int n = fm_recv(s->fd, h->note, sizeof(h->note), fds, &nfds, MSG_DONTWAIT);
 
     if (n == -EAGAIN)
         return false;
-    if (n == (int)sizeof(gone) && nfds == 0) {
-        ce_leave(s->herd->o.census, s->index, gone.uid);
+    if (n == -EMSGSIZE) { /* its descriptors were lost for want of room: the asker will ask again */
+        lg_warning("no descriptor left for a worker's note: raise LimitNOFILE");
         return true;
     }
-    if (n > 0 || n == -EMSGSIZE)
+    if (n > 0 && h->o.note(h->o.owner, s->index, h->note, (size_t)n, fds, nfds))
+        return true;
+    if (n > 0)
         lg_error("worker %u sent something unexpected: killed", s->index);
-    for (unsigned i = 0; i < FM_FDS_MAX; i++)
-        fd_close(&fds[i]);
     if (s->pid > 0)
         kill(s->pid, SIGKILL); /* a closed socket means that it is dying already */
     *dead = true;
@@ -164,6 +178,16 @@ static void on_worker(struct lp_op *op, int result)
             ;
     if (!dead)
         lp_poll(s->herd->o.lp, &s->in, s->fd, POLLIN);
+}
+
+void hd_drain(struct herd *h)
+{
+    for (unsigned i = 0; i < h->n; i++) {
+        bool dead = false;
+
+        while (h->slots[i].fd >= 0 && !dead && take_note(&h->slots[i], &dead))
+            ;
+    }
 }
 
 int hd_start(struct herd **out, const struct hd_owner *owner, unsigned n)
@@ -211,8 +235,23 @@ static struct slot *least_busy(struct herd *h)
     return best;
 }
 
-int hd_give(struct herd *h, int fd, const struct in_peer *who, int *wait_for)
+int hd_fd(const struct herd *h, unsigned worker)
 {
+    return worker < h->n && h->slots[worker].pid ? h->slots[worker].fd : -1;
+}
+
+int hd_send(struct herd *h, unsigned worker, const void *p, size_t n, const int *fds, unsigned nfds)
+{
+    int fd = hd_fd(h, worker);
+
+    return fd < 0 ? -EAGAIN : fm_send(fd, p, n, fds, nfds, MSG_DONTWAIT);
+}
+
+int hd_give(struct herd *h, int fd, const struct in_peer *who, const struct pool *pool,
+            int *wait_for)
+{
+    const struct in_client message = {.type = IN_CLIENT, .who = *who, .pool = pool ? pool->id : 0};
+    const int fds[2] = {fd, pool ? pool->fd : -1};
     struct slot *s = least_busy(h);
     int r;
 
@@ -221,7 +260,7 @@ int hd_give(struct herd *h, int fd, const struct in_peer *who, int *wait_for)
     r = ce_enter(h->o.census, s->index, who->uid);
     if (r < 0)
         return r;
-    r = fm_send(s->fd, who, sizeof(*who), &fd, 1, MSG_DONTWAIT);
+    r = fm_send(s->fd, &message, sizeof(message), fds, pool ? 2 : 1, MSG_DONTWAIT);
     if (r < 0)
         ce_leave(h->o.census, s->index, who->uid);
     if (r == -EAGAIN)

@@ -8,6 +8,7 @@
 #include "internal.h"
 #include "loop.h"
 #include "options.h"
+#include "pools.h"
 #include "probe.h"
 #include "stats.h"
 
@@ -19,7 +20,10 @@ struct hd_owner {
     const struct pr_caps *caps;
     struct st_shared *shared;
     struct lp_loop *lp;
-    struct census *census;         /* told of clients that leave, and of workers that die */
+    struct census *census; /* told of clients that come, and of workers that die */
+    const int *tables;     /* memfd of each worker's table, stays the owner's */
+    /* A worker's note, as no_take(). */
+    bool (*note)(void *owner, unsigned worker, void *p, size_t len, int fds[2], unsigned nfds);
     int key_log;                   /* inherited by the workers, -1 = none */
     void (*in_child)(void *owner); /* in a new worker: drop what is control's alone */
     void (*gave_up)(void *owner);  /* a worker dies again and again: the daemon must end */
@@ -32,10 +36,22 @@ int hd_start(struct herd **out, const struct hd_owner *owner, unsigned n);
 /* After SIGCHLD. */
 void hd_reap(struct herd *h);
 
-/* Sends a client's connection, which stays the caller's, to the least busy worker. Returns 0;
+/* Takes every note that waits now, of all workers. */
+void hd_drain(struct herd *h);
+
+/* Sends to one worker. The descriptors stay the caller's. Returns 0; -EAGAIN when its queue is full
+ * or it is being replaced; else -errno. hd_fd() is the socket to poll for room, -1 while there is
+ * no such worker. */
+int hd_send(struct herd *h, unsigned worker, const void *p, size_t n, const int *fds,
+            unsigned nfds);
+int hd_fd(const struct herd *h, unsigned worker);
+
+/* Sends a client's connection, which stays the caller's, to the least busy worker, with the memory
+ * of its uid's slots (NULL = none). Returns 0;
  * -EAGAIN when its queue is full, with *wait_for to poll for POLLOUT; -ENOENT when there is no
  * worker now; else -errno. */
-int hd_give(struct herd *h, int fd, const struct in_peer *who, int *wait_for);
+int hd_give(struct herd *h, int fd, const struct in_peer *who, const struct pool *pool,
+            int *wait_for);
 
 /* Ends all workers, by force after two seconds, and frees. NULL is ignored. */
 void hd_stop(struct herd *h);

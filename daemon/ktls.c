@@ -32,7 +32,7 @@ union crypto {
     struct tls12_crypto_info_aes_gcm_256 aes_256_gcm;
     struct tls12_crypto_info_chacha20_poly1305 chacha20;
     struct tls12_crypto_info_aes_ccm_128 aes_128_ccm;
-    uint8_t bytes[64];
+    uint8_t bytes[KT_BLOCK_MAX];
 };
 
 /* Where each field stands in a cipher's crypto_info. */
@@ -102,6 +102,17 @@ static int fill(union crypto *c, const struct ks_dir *d)
     for (unsigned i = 0; i < 8; i++)
         c->bytes[l->rec_seq + i] = (uint8_t)(d->seq >> (56 - 8 * i));
     return l->size;
+}
+
+int kt_block(const struct ks_dir *d, uint8_t out[KT_BLOCK_MAX])
+{
+    union crypto c = {.bytes = {0}};
+    SECRET_WIPE(c);
+    int size = fill(&c, d);
+
+    if (size > 0)
+        memcpy(out, c.bytes, (size_t)size);
+    return size;
 }
 
 int kt_set(int fd, int dir, const struct ks_dir *d)

@@ -21,6 +21,11 @@ int kt_attach(int fd);
 /* True when the socket carries the tls ULP already. */
 bool kt_attached(int fd);
 
+/* Writes the very bytes that setsockopt(SOL_TLS, TLS_RX or TLS_TX) takes for d's key, sequence
+ * number and nonce. Secret: the caller wipes them. Returns how many, or -EINVAL. */
+#define KT_BLOCK_MAX 64
+int kt_block(const struct ks_dir *d, uint8_t out[KT_BLOCK_MAX]);
+
 /* Installs both directions, RX then TX, and wipes what it built. After it has returned 0 nothing
  * may fail; *installed says how many directions hold keys (2, or 0 or 1 when it fails): with 1 the
  * connection must be killed. -EINVAL when the directions differ in suite; else the kernel's errno

@@ -13,6 +13,7 @@
 
 #include "../proto/fdmsg.h"
 #include "../proto/secret.h"
+#include "aftercare.h"
 #include "conn.h"
 #include "dispose.h"
 #include "log.h"
@@ -24,6 +25,7 @@ struct peer {
     int fd;
     struct lp_op in, hello_timer, reap;
     bool greeted, closing;
+    uint32_t caps;     /* what it said in HELLO */
     struct conn *conn; /* a CONNECT that runs, or the relay that came of the last one */
     uint32_t conn_id;  /* its id */
     bool busy;         /* the CONNECT has no answer yet */
@@ -33,7 +35,7 @@ struct peer {
 
 static void release(struct peer *p)
 {
-    struct in_gone gone = {.uid = p->who.uid};
+    struct in_left gone = {.type = IN_LEFT, .uid = p->who.uid};
 
     if (p->in.busy || p->hello_timer.busy || p->reap.busy)
         return;
@@ -65,10 +67,10 @@ static void close_peer(struct peer *p)
 
 /* --- answers ------------------------------------------------------------------------- */
 
-/* Sends what was built in w->out. A client that does not read its answers loses its connection. */
-static void answer(struct peer *p, struct w_buf *b, const int *fds, unsigned nfds)
+/* Sends the len bytes that were built in w->out. A client that does not read its answers loses its
+ * connection. */
+static void answer(struct peer *p, int len, const int *fds, unsigned nfds)
 {
-    int len = w_end(b);
     int r;
 
     if (len < 0) {
@@ -86,36 +88,9 @@ static void begin(struct peer *p, struct w_buf *b, enum w_type type, uint32_t id
     w_begin(b, p->w->out, sizeof(p->w->out), type, id, nfds);
 }
 
-/* An error text comes from many hands, a peer's too: on the wire it is plain printable text. */
-static void put_text(struct w_buf *b, enum w_attr a, const char *text)
-{
-    char clean[W_TEXT_MAX];
-    size_t n = strnlen(text, sizeof(clean) - 1);
-
-    for (size_t i = 0; i < n; i++) {
-        clean[i] = text[i];
-        if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f)
-            clean[i] = '?';
-    }
-    clean[n] = '\0';
-    w_put_text(b, a, clean);
-}
-
 static void answer_error(struct peer *p, uint32_t id, const struct failure *f)
 {
-    struct w_buf b;
-
-    begin(p, &b, W_ERROR, id, 0);
-    w_put_num(&b, W_A_CODE, f->code);
-    w_put_num(&b, W_A_ERRNO, f->err > 0 ? (uint64_t)f->err : EIO);
-    if (f->alert >= 0) {
-        w_put_num(&b, W_A_ALERT, (uint64_t)f->alert);
-        w_put_num(&b, W_A_ALERT_SENT, f->alert_sent);
-    }
-    if (f->verify)
-        w_put_num(&b, W_A_VERIFY_CODE, (uint64_t)f->verify);
-    put_text(&b, W_A_TEXT, *f->text ? f->text : w_code_text(f->code));
-    answer(p, &b, NULL, 0);
+    answer(p, ry_error(p->w->out, sizeof(p->w->out), id, f), NULL, 0);
 }
 
 /* Refuses a request; the connection goes on. */
@@ -149,23 +124,24 @@ static void refuse_and_close(struct peer *p, uint32_t id, int err, const char *t
 static void on_up(void *owner, const struct cn_result *r)
 {
     struct peer *p = owner;
-    struct w_buf b;
+    struct ry_result result = {.version = r->facts.suite->version,
+                               .cipher = r->facts.suite->id,
+                               .alpn = (const uint8_t *)r->facts.alpn,
+                               .alpn_len = r->facts.alpn_len,
+                               .tx = r->tx,
+                               .rx = r->rx,
+                               .why = r->why,
+                               .group = r->facts.group,
+                               .cookie = r->cookie,
+                               .resumed = r->facts.resumed};
+    unsigned nfds = r->fd >= 0;
 
     p->busy = false;
-    if (r->tx != W_MODE_RELAY)
+    if (r->tx != W_MODE_RELAY) {
         p->conn = NULL;
-    begin(p, &b, W_RESULT, p->conn_id, r->fd >= 0);
-    w_put_num(&b, W_A_TLS_VERSION, r->facts.suite->version);
-    w_put_num(&b, W_A_CIPHER, r->facts.suite->id);
-    if (r->facts.alpn_len)
-        w_put_bytes(&b, W_A_ALPN_SELECTED, r->facts.alpn, r->facts.alpn_len);
-    w_put_num(&b, W_A_MODE_TX, r->tx);
-    w_put_num(&b, W_A_MODE_RX, r->rx);
-    put_text(&b, W_A_WHY, r->why);
-    w_put_num(&b, W_A_COOKIE, r->cookie);
-    put_text(&b, W_A_GROUP, r->facts.group);
-    w_put_num(&b, W_A_RESUMED, r->facts.resumed);
-    answer(p, &b, &r->fd, r->fd >= 0);
+        ac_describe(p->w, r->cookie, &p->who, p->caps, &result);
+    }
+    answer(p, ry_result(p->w->out, sizeof(p->w->out), p->conn_id, &result, nfds), &r->fd, nfds);
 }
 
 static void on_down(void *owner, const struct failure *f)
@@ -193,7 +169,7 @@ static void on_relay_ended(void *owner, const struct failure *f)
 static void on_hello(struct peer *p, const struct w_msg *m, int fds[FM_FDS_MAX])
 {
     const struct pr_caps *caps = p->w->caps;
-    uint32_t version = (uint32_t)w_num(m, W_A_VERSION, 0), can = 0;
+    uint32_t version = (uint32_t)w_num(m, W_A_VERSION, 0), can = W_CAP_CONTROL;
     struct w_buf b;
 
     (void)fds;
@@ -206,6 +182,7 @@ static void on_hello(struct peer *p, const struct w_msg *m, int fds[FM_FDS_MAX])
         return;
     }
     p->greeted = true;
+    p->caps = (uint32_t)w_num(m, W_A_CAPS, 0);
     lp_cancel(p->w->lp, &p->hello_timer);
     if (caps->ulp == 0 && pr_any(caps))
         can |= W_CAP_KERNEL;
@@ -215,7 +192,7 @@ static void on_hello(struct peer *p, const struct w_msg *m, int fds[FM_FDS_MAX])
     w_put_num(&b, W_A_VERSION, version < W_VERSION ? version : W_VERSION);
     w_put_num(&b, W_A_CAPS, can);
     w_put_text(&b, W_A_AGENT, "htlsd " HTLS_VERSION);
-    answer(p, &b, NULL, 0);
+    answer(p, w_end(&b), NULL, 0);
 }
 
 static void on_trust(struct peer *p, const struct w_msg *m, int fds[FM_FDS_MAX])
@@ -312,11 +289,34 @@ static void on_cancel(struct peer *p, const struct w_msg *m, int fds[FM_FDS_MAX]
     answer_error(p, m->id, &f);
 }
 
+/* CONTROL, REKEY, ATTACH: about a kernel connection that this worker or another one keeps. */
 static void on_control(struct peer *p, const struct w_msg *m, int fds[FM_FDS_MAX])
 {
+    int n = ac_answer(p->w, &p->who, p->caps, m, fds[0]);
+
+    if (n == -ENOKEY)
+        n = ac_forward(p->w, &p->who, p->caps, m, fds[0], p->fd);
+    if (n > 0)
+        answer(p, n, NULL, 0);
+    if (n > 0)
+        secret_wipe(p->w->out, (size_t)n);
+    if (n < 0)
+        refuse(p, m->id, W_CODE_WOULD_BLOCK, EAGAIN, "htlsd is busy; try again");
+}
+
+static void on_share(struct peer *p, const struct w_msg *m, int fds[FM_FDS_MAX])
+{
+    const struct pool *pool = po_find(&p->w->pools, p->who.uid);
+    struct w_buf b;
+
     (void)fds;
-    refuse(p, m->id, W_CODE_UNSUPPORTED, EOPNOTSUPP,
-           "this htlsd keeps no state of connections (no capability CONTROL)");
+    if (!pool) {
+        refuse(p, m->id, W_CODE_UNSUPPORTED, EOPNOTSUPP, "this user's processes share no memory");
+        return;
+    }
+    begin(p, &b, W_SHARED, m->id, 1);
+    w_put_num(&b, W_A_POOL, pool->id);
+    answer(p, w_end(&b), &pool->fd, 1);
 }
 
 static void on_status(struct peer *p, const struct w_msg *m, int fds[FM_FDS_MAX])
@@ -328,14 +328,14 @@ static void on_status(struct peer *p, const struct w_msg *m, int fds[FM_FDS_MAX]
     (void)fds;
     begin(p, &b, W_REPORT, m->id, 0);
     w_put_bytes(&b, W_A_REPORT, text, n);
-    answer(p, &b, NULL, 0);
+    answer(p, w_end(&b), NULL, 0);
 }
 
 /* What a client may send; the codec has refused all else. To add a message: a row. */
 static void (*const handlers[W_TYPE_END])(struct peer *, const struct w_msg *, int[FM_FDS_MAX]) = {
     [W_HELLO] = on_hello,    [W_TRUST] = on_trust,     [W_CONNECT] = on_connect,
     [W_CANCEL] = on_cancel,  [W_CONTROL] = on_control, [W_STATUS] = on_status,
-    [W_ATTACH] = on_control, [W_REKEY] = on_control,   [W_SHARE] = on_control,
+    [W_ATTACH] = on_control, [W_REKEY] = on_control,   [W_SHARE] = on_share,
 };
 
 static const char *decode_error(int r)

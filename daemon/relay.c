@@ -14,7 +14,8 @@
 #include "dispose.h"
 #include "relay_pump.h"
 
-int rl_shared_new(struct rl_shared **out, struct lp_loop *lp, struct st_worker *stats)
+int rl_shared_new(struct rl_shared **out, struct lp_loop *lp, struct st_worker *stats,
+                  const struct options *options)
 {
     struct rl_shared *s = malloc(sizeof(*s));
 
@@ -22,6 +23,7 @@ int rl_shared_new(struct rl_shared **out, struct lp_loop *lp, struct st_worker *
         return -ENOMEM;
     s->lp = lp;
     s->stats = stats;
+    s->options = options;
     *out = s;
     return 0;
 }
@@ -213,6 +215,7 @@ int rl_start(struct relay **out, struct rl_shared *s, int tcp, int local, const 
     r->ended = ended;
     r->owner = owner;
     r->f.alert = -1;
+    ud_open(&r->updates, s->options->key_updates, lp_now_ms());
     r->local_in.done = on_local_in;
     r->local_out.done = on_local_out;
     r->tcp_in.done = on_tcp_in;

@@ -7,12 +7,14 @@
 #include "failure.h"
 #include "keysched.h"
 #include "loop.h"
+#include "options.h"
 #include "stats.h"
 
 struct relay;
 struct rl_shared; /* a worker's scratch buffers: idle connections own none */
 
-int rl_shared_new(struct rl_shared **out, struct lp_loop *lp, struct st_worker *stats);
+int rl_shared_new(struct rl_shared **out, struct lp_loop *lp, struct st_worker *stats,
+                  const struct options *options);
 void rl_shared_free(struct rl_shared *s);
 
 /* Begins to relay between tcp, whose streams of records go on with rx and tx (copied), and local.

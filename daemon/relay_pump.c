@@ -99,6 +99,7 @@ static bool up_batch(struct relay *r)
         return false;
     }
     st_add(&s->stats->relay_tx, (uint64_t)n);
+    ud_moved(&r->updates, s->options->key_updates, (uint64_t)n);
     k = rs_pass(&r->to_tcp, r->tcp, s->out, (size_t)len);
     if (k < 0)
         network_failed(r, -k);
@@ -159,6 +160,10 @@ static void on_handshake(struct relay *r, const uint8_t *p, size_t n)
     if (k < 0)
         rl_fail(r, W_CODE_PROTOCOL_VIOLATION, EPROTO, -k,
                 "the peer sent a handshake message that may not come after the handshake");
+    else if (event != PH_NOTHING &&
+             ud_take(&r->updates, r->s->options->key_updates, lp_now_ms()) < 0)
+        rl_fail(r, W_CODE_PROTOCOL_VIOLATION, EPROTO, UNEXPECTED_MESSAGE,
+                "the peer changes its key again and again and sends no data (limits: key-updates)");
     else if (event != PH_NOTHING && key_update(r, event == PH_KEY_UPDATE_ASK) < 0)
         rl_fail(r, W_CODE_PROTOCOL_VIOLATION, EPROTO, INTERNAL_ERROR,
                 "the peer's key update could not be answered");
@@ -176,6 +181,7 @@ static void one_record(struct relay *r, uint8_t *record, size_t len, size_t *pla
                 k == -EMSGSIZE ? RECORD_OVERFLOW : BAD_RECORD_MAC,
                 "a record does not authenticate: it was damaged or forged on the way");
     } else if (type == RC_DATA) {
+        ud_moved(&r->updates, r->s->options->key_updates, n);
         memmove(r->s->in + *plain, p, n);
         *plain += n;
     } else if (type == RC_ALERT) {

@@ -8,6 +8,7 @@
 #include "record.h"
 #include "relay.h"
 #include "rest.h"
+#include "updates.h"
 
 #define RL_BATCH 131072u /* bytes per system call: the knee of the measured curve */
 #define RL_TURNS 8       /* batches of one connection before the next gets its turn */
@@ -16,6 +17,7 @@
 struct rl_shared {
     struct lp_loop *lp;
     struct st_worker *stats;
+    const struct options *options;
     uint8_t
         in[RC_HEADER + RC_BODY_MAX + RL_BATCH]; /* a record cut by the last batch, then a batch */
     uint8_t out[RL_BATCH + (RL_BATCH / RC_PLAIN_MAX + 2) * (RC_HEADER + RC_OVERHEAD)];
@@ -30,6 +32,7 @@ struct relay {
     struct rc_ctx *open, *seal;
     struct ks_dir rx, tx;              /* for the next generation of keys */
     struct ph_stream messages;         /* of the peer, after the handshake */
+    struct ud_bucket updates;          /* the KeyUpdates that it still may send */
     struct rest to_tcp, to_local, cut; /* cut: the head of a record whose end is still to come */
     bool up_eof, up_done;     /* the program ended its direction; close_notify and FIN are out */
     bool down_eof, down_done; /* the peer did; the program was told */

@@ -49,6 +49,9 @@ static const struct {
     {"relays.bytes-in", offsetof(struct st_worker, relay_rx)},
     {"clients.open", offsetof(struct st_worker, peers)},
     {"requests.refused", offsetof(struct st_worker, refused)},
+    {"kept.open", offsetof(struct st_worker, kept)},
+    {"kept.updates-received", offsetof(struct st_worker, updates_received)},
+    {"kept.updates-sent", offsetof(struct st_worker, updates_sent)},
 };
 
 size_t re_write(char *out, size_t cap, const struct worker *w)

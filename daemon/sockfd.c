@@ -90,6 +90,14 @@ uint64_t sf_cookie(int fd)
     return getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &n) < 0 ? 0 : cookie;
 }
 
+uint64_t sf_netns(int fd)
+{
+    uint64_t cookie = 0;
+    socklen_t n = sizeof(cookie);
+
+    return getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &n) < 0 ? 0 : cookie;
+}
+
 void sf_peer_name(int fd, char *out, size_t cap)
 {
     struct sockaddr_storage a = {0};

@@ -26,6 +26,9 @@ void sf_linger_off(int fd);
 /* SO_COOKIE, 0 when the kernel gives none. */
 uint64_t sf_cookie(int fd);
 
+/* SO_NETNS_COOKIE: the network namespace it lives in; 0 when the kernel does not say. */
+uint64_t sf_netns(int fd);
+
 /* "192.0.2.1:443", "[2001:db8::1]:443", "?" when there is no peer. */
 void sf_peer_name(int fd, char *out, size_t cap);
 

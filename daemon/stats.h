@@ -17,6 +17,8 @@ struct st_worker {
     atomic_uint_fast64_t relays;              /* gauge: relayed connections */
     atomic_uint_fast64_t relay_tx, relay_rx;  /* bytes of application data */
     atomic_uint_fast64_t refused;             /* requests refused before a handshake */
+    atomic_uint_fast64_t kept;                /* gauge: kernel connections with state */
+    atomic_uint_fast64_t updates_received, updates_sent; /* KeyUpdates of kernel connections */
 };
 
 struct st_shared {

@@ -15,25 +15,55 @@
 
 #include "../proto/fdmsg.h"
 #include "../proto/secret.h"
+#include "aftercare.h"
 #include "dispose.h"
 #include "internal.h"
 #include "isolate.h"
 #include "log.h"
 #include "peer.h"
+#include "sockfd.h"
 
 #define RING_ENTRIES 1024
-#define CLIENTS_PER_TURN 64
+#define NOTES_PER_TURN 64
+
+static bool on_client(struct worker *w, const struct in_client *m, size_t len, int fds[2])
+{
+    if (len != sizeof(*m) || fds[0] < 0 || (m->pool != 0) != (fds[1] >= 0))
+        return false;
+    if (m->pool && po_keep(&w->pools, m->who.uid, m->pool, fd_steal(&fds[1])) < 0)
+        lg_warning("no memory for the slots of uid %u", m->who.uid);
+    if (pe_open(w, fd_steal(&fds[0]), &m->who) < 0)
+        lg_warning("no memory for a new client");
+    return true;
+}
+
+static bool on_message(struct worker *w, size_t len, int fds[2])
+{
+    uint32_t type = 0;
+
+    if (len >= sizeof(type))
+        memcpy(&type, w->note, sizeof(type));
+    switch (type) {
+    case IN_CLIENT:
+        return on_client(w, (const void *)w->note, len, fds);
+    case IN_SERVE:
+        return ac_serve(w, w->note, len, fds);
+    case IN_ENDED:
+        return ac_ended(w, w->note, len);
+    default:
+        return false;
+    }
+}
 
 static void on_control(struct lp_op *op, int result)
 {
     struct worker *w = LP_OWNER(op, struct worker, control_in);
 
     (void)result;
-    for (int i = 0; i < CLIENTS_PER_TURN; i++) {
+    for (int i = 0; i < NOTES_PER_TURN; i++) {
         int fds[FM_FDS_MAX] = {-1, -1};
         unsigned nfds = 0;
-        struct in_peer who;
-        int n = fm_recv(w->control, &who, sizeof(who), fds, &nfds, MSG_DONTWAIT);
+        int n = fm_recv(w->control, w->note, sizeof(w->note), fds, &nfds, MSG_DONTWAIT);
 
         if (n == -EAGAIN)
             break;
@@ -41,14 +71,12 @@ static void on_control(struct lp_op *op, int result)
             lg_warning("no descriptor left for a new client: raise LimitNOFILE");
             continue;
         }
-        if (n != (int)sizeof(who) || nfds != 1) {
+        if (n <= 0 || !on_message(w, (size_t)n, fds)) {
             if (n != 0)
                 lg_error("control sent something unexpected; ending");
             lp_stop(w->lp);
             return;
         }
-        if (pe_open(w, fds[0], &who) < 0)
-            lg_warning("no memory for a new client");
     }
     lp_poll(w->lp, &w->control_in, w->control, POLLIN);
 }
@@ -64,6 +92,21 @@ static void own_signals(void)
     signal(SIGCHLD, SIG_DFL);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* What was kept by the worker before this one goes on under it. */
+static int open_table(struct worker *w, int table_fd)
+{
+    _cleanup_fd_ int probe = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int r = tb_open(&w->table, table_fd, w->options->connections);
+
+    if (r < 0) {
+        lg_error("the table of kernel connections cannot be mapped: %s", strerror(-r));
+        return r;
+    }
+    w->netns = probe >= 0 ? sf_netns(probe) : 0;
+    st_add(&w->stats->kept, tb_count(w->table));
+    return 0;
 }
 
 static int build(struct worker *w, int key_log_fd)
@@ -88,7 +131,7 @@ static int build(struct worker *w, int key_log_fd)
                  r == -EPERM ? " (kernel.io_uring_disabled must be 0)" : "");
         return r;
     }
-    return rl_shared_new(&w->relays, w->lp, w->stats);
+    return rl_shared_new(&w->relays, w->lp, w->stats, w->options);
 }
 
 static void demolish(struct worker *w)
@@ -99,10 +142,12 @@ static void demolish(struct worker *w)
     tn_close(&w->turns);
     hs_ctx_free(w->hs_ctx);
     tr_free(w->trust);
+    tb_close(w->table);
+    po_free(&w->pools);
     free(w);
 }
 
-int wk_main(unsigned index, int control, int key_log_fd, const struct options *o,
+int wk_main(unsigned index, int control, int key_log_fd, int table_fd, const struct options *o,
             const struct pr_caps *caps, struct st_shared *shared)
 {
     struct worker *w = calloc(1, sizeof(*w));
@@ -119,10 +164,14 @@ int wk_main(unsigned index, int control, int key_log_fd, const struct options *o
     w->shared = shared;
     w->stats = &shared->worker[index];
     w->control_in.done = on_control;
+    w->untold.done = ac_on_untold;
     r = tn_open(&w->turns, o->handshakes);
+    if (r == 0)
+        r = open_table(w, table_fd);
     if (r == 0)
         r = build(w, key_log_fd);
     if (r == 0) {
+        ac_announce(w);
         lp_poll(w->lp, &w->control_in, control, POLLIN);
         r = lp_run(w->lp);
         if (r < 0)

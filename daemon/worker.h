@@ -5,12 +5,15 @@
 #include <stdbool.h>
 
 #include "handshake.h"
+#include "internal.h"
 #include "loop.h"
 #include "offload.h"
 #include "options.h"
+#include "pools.h"
 #include "probe.h"
 #include "relay.h"
 #include "stats.h"
+#include "table.h"
 #include "trust.h"
 #include "turns.h"
 
@@ -27,16 +30,22 @@ struct worker {
     struct of_diag *diag; /* may be NULL */
     struct rl_shared *relays;
     struct lp_op control_in;
-    struct turns turns;            /* whose handshake may run */
-    unsigned since_trim;           /* handshakes that ended since memory was last given back */
-    bool starting;                 /* cn_start_waiting() is at work */
+    struct table *table; /* kernel connections that this worker keeps */
+    struct pools pools;  /* of the uids it has served */
+    struct lp_op untold; /* until control has room to be told of the table's news */
+    uint64_t netns;      /* the daemon's own network namespace */
+    struct turns turns;  /* whose handshake may run */
+    unsigned since_trim; /* handshakes that ended since memory was last given back */
+    bool starting;       /* cn_start_waiting() is at work */
+    _Alignas(8) uint8_t note[sizeof(struct in_serve) + 1]; /* one message of control */
     uint8_t in[W_MESSAGE_MAX + 1]; /* one client's message, while it is handled */
     uint8_t out[W_MESSAGE_MAX];
 };
 
 /* The worker's whole life, in the forked child: builds its parts, isolates, turns the loop.
- * key_log_fd and control are its own. Returns the process's exit status. */
-int wk_main(unsigned index, int control, int key_log_fd, const struct options *o,
+ * key_log_fd and control are its own; table_fd is the memory of what it keeps (table.h). Returns
+ * the process's exit status. */
+int wk_main(unsigned index, int control, int key_log_fd, int table_fd, const struct options *o,
             const struct pr_caps *caps, struct st_shared *shared);
 
 #endif

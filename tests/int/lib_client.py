@@ -10,25 +10,29 @@ import struct
 
 import lib
 
-HELLO, WELCOME, TRUST, CONNECT, RESULT, ERROR, CANCEL, CONTROL, STATUS, REPORT = range(1, 11)
+(HELLO, WELCOME, TRUST, CONNECT, RESULT, ERROR, CANCEL, CONTROL, STATUS, REPORT, ATTACH, REKEY, SHARED,
+ SHARE) = range(1, 15)
 (VERSION, CAPS, AGENT, FLAGS, SERVER_NAME, ALPN, VERSION_MIN, VERSION_MAX, SUITE, GROUPS, TRUST_STORE, VERIFY,
  PATH, TIMEOUT_MS, GATE_FILL, PEM, TLS_VERSION, CIPHER, ALPN_SELECTED, MODE_TX, MODE_RX, WHY, COOKIE, EARLY,
  GROUP, RESUMED, CODE, ERRNO, ALERT, ALERT_SENT, VERIFY_CODE, TEXT, RECORD_TYPE, RECORD,
- REPORT_TEXT) = range(1, 36)
+ REPORT_TEXT, POOL, SLOT, GENERATION, KEY, OWED, MOVED, RECORDS_MAX) = range(1, 43)
 READS_RECORDS, GATE = 1, 2
 AUTO, KERNEL, RELAY = 0, 1, 2
 MODES = {1: "relay", 2: "kernel", 3: "nic"}
 TLS12, TLS13 = 0x0303, 0x0304
 SOL_TLS, SET_RECORD_TYPE, GET_RECORD_TYPE = 282, 1, 2
+TLS_TX, TLS_RX = 1, 2
+CAP_EARLY, CAP_SLOTS = 1, 0x10
 CODES = dict(enumerate("""refused reset timeout protocol-violation handshake-failure certificate-invalid
 certificate-expired certificate-untrusted unsupported-protocol-version no-common-cipher-suite
 no-common-signature-algorithm would-block internal-error bad-request bad-socket denied limit no-kernel
-cancelled certificate-name no-application-protocol no-daemon unsupported""".split(), 1))
+cancelled certificate-name no-application-protocol no-daemon unsupported no-state key-update""".split(), 1))
 
 WIDTHS = {VERSION: "<I", CAPS: "<I", FLAGS: "<I", VERSION_MIN: "<H", VERSION_MAX: "<H", SUITE: "<H",
           VERIFY: "<B", PATH: "<B", TIMEOUT_MS: "<I", GATE_FILL: "<I", TLS_VERSION: "<H", CIPHER: "<H",
           MODE_TX: "<B", MODE_RX: "<B", COOKIE: "<Q", RESUMED: "<B", CODE: "<H", ERRNO: "<I",
-          ALERT: "<B", ALERT_SENT: "<B", VERIFY_CODE: "<I", RECORD_TYPE: "<B"}
+          ALERT: "<B", ALERT_SENT: "<B", VERIFY_CODE: "<I", RECORD_TYPE: "<B",
+          POOL: "<Q", SLOT: "<I", GENERATION: "<I", OWED: "<B", MOVED: "<Q", RECORDS_MAX: "<Q"}
 
 
 class Refused(Exception):
@@ -91,13 +95,13 @@ def decode(data, fds):
 class Client:
     """One connection to the daemon."""
 
-    def __init__(self, where, hello=True, timeout=30.0, blocking=True):
+    def __init__(self, where, hello=True, timeout=30.0, blocking=True, caps=CAP_EARLY):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.sock.settimeout(timeout)
         self.sock.connect(where)
         self.next_id = 1
         self.flags = 0  # of the last recvmsg
-        self.welcome = None
+        self.welcome, self.caps = None, caps
         if hello:
             self.hello()
             if blocking:
@@ -150,7 +154,7 @@ class Client:
         return decode(data, fds) if data else None
 
     def hello(self):
-        return self.send(HELLO, [(VERSION, 1), (CAPS, 1), (AGENT, "tests/int")])
+        return self.send(HELLO, [(VERSION, 1), (CAPS, self.caps), (AGENT, "tests/int")])
 
     def trust(self, pem):
         for at in range(0, len(pem), 60000):
@@ -170,6 +174,17 @@ class Client:
             raise Refused(message)
         lib.equal(message.ident, ident, "the answer's id")
         return message
+
+    def control(self, tcp, record, **numbers):
+        """Reports a record of handshake messages: the RESULT, or Refused."""
+        more = [({"generation": GENERATION, "moved": MOVED}[k], v) for k, v in numbers.items()]
+        return self.answer(self.send(CONTROL, [(RECORD_TYPE, 22), (RECORD, record), *more], [tcp.fileno()]))
+
+    def rekey(self, tcp, generation):
+        return self.answer(self.send(REKEY, [(GENERATION, generation)], [tcp.fileno()]))
+
+    def attach(self, tcp):
+        return self.answer(self.send(ATTACH, [], [tcp.fileno()]))
 
     def report(self):
         """STATUS as a dictionary."""

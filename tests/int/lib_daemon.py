@@ -12,7 +12,9 @@ GAUGES = ("relays.open", "handshakes.running", "handshakes.waiting")
 
 
 def fds_of(pid):
-    return sorted(os.readlink(f"/proc/{pid}/fd/{n}") for n in _numbers(f"/proc/{pid}/fd"))
+    """Without the memory of slots: one is kept for each user that was seen."""
+    links = (os.readlink(f"/proc/{pid}/fd/{n}") for n in _numbers(f"/proc/{pid}/fd"))
+    return sorted(link for link in links if not link.startswith("/memfd:htls-slots"))
 
 
 def _numbers(folder):

@@ -1,6 +1,7 @@
 """The relay: both ends of a connection, what goes wrong on it, and that it holds no more than it must."""
 import errno
 import os
+import select
 import socket
 import ssl
 import threading
@@ -282,6 +283,25 @@ def test_key_update():
             equal(stream.read_exactly(len(line)), line, "the server's line after its KeyUpdate")
             stream.sendall(b"answer %d\n" % i)
             s.wait_for(rb"answer %d\n" % i)
+
+
+def test_key_updates_without_data():
+    """key-updates = 8: a peer that sends nothing but KeyUpdates is cut off by name; data makes room for more."""
+    with Daemon("--key-updates", "8") as d, SServer("-tls1_3", interactive=True) as s, relay(d, s) as stream:
+        for _ in range(4):
+            for line in [b"k\n"] * 6 + [b"x" * 10000 + b"\n"] * 3:
+                s.type(line)
+            equal(len(stream.read_exactly(30003)), 30003, "data between the KeyUpdates")
+        n = 0
+        while not select.select([stream], [], [], 0.05 * lib.PATIENCE)[0]:
+            s.type(b"k\n")
+            n += 1
+            check(n < 8 + 60, "it goes on and on")
+        check(n > 8, f"cut off after {n}")
+        equal(stream.read_all(), b"", "nothing more")
+        e = ended_with(stream)
+        equal((e.code, e.errno, e.alert, e.alert_sent), ("protocol-violation", errno.EPROTO, 10, 1), "the end")
+        check("key-updates" in e.text, e.text)
 
 
 def test_nodelay_stays():

@@ -46,6 +46,8 @@ static void test_defaults(void)
     CU_ASSERT_EQUAL(opts.handshakes, 1024);
     CU_ASSERT_EQUAL(opts.peers_per_uid, 8192);
     CU_ASSERT_EQUAL(opts.relays, 16384);
+    CU_ASSERT_EQUAL(opts.connections, 65536);
+    CU_ASSERT_EQUAL(opts.records_per_key, 0);
     CU_ASSERT_FALSE(opts.allow_insecure);
     CU_ASSERT_TRUE(opts.client_ca);
     CU_ASSERT_STRING_EQUAL(opts.trust_file, "");

@@ -28,12 +28,12 @@ static void begin_case(void)
 static void end_case(void)
 {
     static char said[65536];
-    struct in_gone gone = {0};
+    struct in_left gone = {0};
 
     fd_close(&client);
     WRIG_UNTIL(&g, wrig_idle(&g));
     CU_ASSERT_EQUAL(recv(g.control, &gone, sizeof(gone), MSG_DONTWAIT), (ssize_t)sizeof(gone));
-    CU_ASSERT_EQUAL(gone.uid, 1234);
+    CU_ASSERT(gone.type == IN_LEFT && gone.uid == 1234);
     CU_ASSERT(recv(g.control, &gone, sizeof(gone), MSG_DONTWAIT) < 0);
     if (g.server)
         SSL_free(g.server);

@@ -224,30 +224,76 @@ static void test_key_update(void)
     }
 }
 
-/* Many at once: each is answered, in order, as long as the peer reads. */
+/* As many at once as may be: each is answered, in order. Data makes room for as many again. */
 static void test_key_update_many(void)
 {
+    static uint8_t bytes[RC_PLAIN_MAX], got[RC_PLAIN_MAX];
+    unsigned most;
     struct rig g;
 
+    tp_fill(bytes, sizeof(bytes));
     rig_open(&g, 0x1301, false, 0);
-    for (int i = 0; i < 200; i++)
-        peer_updates(&g, 1);
-    rig_peer_says(&g, RC_DATA, "done", 4);
-    rig_program_hears(&g, "done");
-    for (int i = 0; i < 200; i++)
-        peer_hears_update(&g);
-    rig_program_says(&g, "me too");
-    rig_peer_hears_text(&g, "me too");
+    most = g.o.key_updates;
+    for (int turn = 0; turn < 3; turn++) {
+        for (unsigned i = 0; i < most; i++)
+            peer_updates(&g, 1);
+        for (unsigned i = 0; i < most; i++)
+            peer_hears_update(&g);
+        for (unsigned i = 0; i < most * UD_BYTES / sizeof(bytes); i++) {
+            if (turn == 0) { /* either way */
+                rig_peer_says(&g, RC_DATA, bytes, sizeof(bytes));
+                rig_pull(&g, g.program, got, sizeof(got));
+            } else {
+                uint8_t *p;
+
+                rig_push(&g, g.program, bytes, sizeof(bytes));
+                for (size_t n = 0; n < sizeof(bytes);)
+                    n += rig_peer_hears(&g, RC_DATA, &p);
+            }
+        }
+    }
     rig_close(&g);
 }
 
-/* A peer that asks for ever and reads nothing cannot make us keep answers for ever. */
+/* One more than may be, asked for an answer or not: the end, and the peer is told why. */
+static void test_key_update_cap(void)
+{
+    for (uint8_t asks = 0; asks < 2; asks++) {
+        unsigned most;
+        struct rig g;
+
+        rig_open(&g, 0x1301, false, 0);
+        most = g.o.key_updates;
+        rig_peer_says(&g, RC_DATA, "before", 6);
+        /* Seconds may pass: they make room for one each. */
+        for (unsigned i = 0; i < 10 * most && !g.ended; i++) {
+            peer_updates(&g, asks);
+            rig_turn(&g);
+        }
+        RIG_UNTIL(&g, g.ended);
+        CU_ASSERT(g.f.code == W_CODE_PROTOCOL_VIOLATION && g.f.err == EPROTO);
+        CU_ASSERT(g.f.alert == UNEXPECTED_MESSAGE && g.f.alert_sent);
+        CU_ASSERT_PTR_NOT_NULL(strstr(g.f.text, "limits: key-updates"));
+        for (unsigned i = 0; i < most && asks; i++)
+            peer_hears_update(&g);
+        if (!asks)
+            rig_peer_hears_alert(&g, LEVEL_FATAL, UNEXPECTED_MESSAGE);
+        rig_program_hears(&g, "before");
+        rig_eof(&g, g.program);
+        rig_close(&g);
+    }
+}
+
+/* A peer that asks for ever and reads nothing cannot make us keep answers for ever, however much it
+ * may ask. */
 static void test_key_update_storm(void)
 {
     struct rig g;
     size_t most = 0;
 
     rig_open(&g, 0x1301, false, 4608);
+    g.o.key_updates = 65536;
+    ud_open(&g.relay->updates, g.o.key_updates, lp_now_ms());
     for (int i = 0; i < 20000 && !g.ended; i++) {
         uint8_t wire[64];
         const uint8_t update[] = {24, 0, 0, 1, 1};
@@ -264,6 +310,7 @@ static void test_key_update_storm(void)
             most = g.relay->to_tcp.n;
     }
     CU_ASSERT(g.ended == 1 && g.f.code == W_CODE_PROTOCOL_VIOLATION);
+    CU_ASSERT_PTR_NOT_NULL(strstr(g.f.text, "could not be answered"));
     CU_ASSERT(most > 4096 && most <= OWED_MAX + 256);
     rig_close(&g);
 }
@@ -306,6 +353,7 @@ void suite_relay_pump(void)
     CU_add_test(s, "peer's alerts", test_peer_alerts);
     CU_add_test(s, "key update", test_key_update);
     CU_add_test(s, "key update, many", test_key_update_many);
+    CU_add_test(s, "key update, cap", test_key_update_cap);
     CU_add_test(s, "key update, storm", test_key_update_storm);
     CU_add_test(s, "tickets", test_tickets);
 }

@@ -2,6 +2,7 @@
 #ifndef HTLS_TESTS_WORKERRIG_H
 #define HTLS_TESTS_WORKERRIG_H
 
+#include "../../daemon/aftercare.h"
 #include "../../daemon/worker.h"
 #include "../../proto/fdmsg.h"
 #include "../../proto/secret.h"
@@ -14,14 +15,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#define WRIG_ROOM 16 /* kernel connections */
 
 struct wrig {
     struct worker *w;
     struct options o;
     struct pr_caps caps;
     int control; /* control's end */
+    int table;   /* the memory of w->table */
     SSL *server; /* the one that the loop serves meanwhile, NULL = none */
     struct lp_op stop;
     int writable[2];
@@ -76,6 +81,7 @@ static inline void wrig_open(struct wrig *g)
     memset(g, 0, sizeof(*g));
     g->o.handshakes = 8;
     g->o.relays = 8;
+    g->o.key_updates = 64;
     g->o.handshake_ms = 5000;
     g->o.client_ca = true;
     strcpy(g->o.path, "auto");
@@ -94,8 +100,12 @@ static inline void wrig_open(struct wrig *g)
     CU_ASSERT_EQUAL_FATAL(tn_open(&g->w->turns, g->w->options->handshakes), 0);
     CU_ASSERT_EQUAL_FATAL(lp_open(&g->w->lp, 64), 0);
     CU_ASSERT_EQUAL_FATAL(hs_ctx_new(&g->w->hs_ctx, -1), 0);
-    CU_ASSERT_EQUAL_FATAL(rl_shared_new(&g->w->relays, g->w->lp, g->w->stats), 0);
+    CU_ASSERT_EQUAL_FATAL(rl_shared_new(&g->w->relays, g->w->lp, g->w->stats, &g->o), 0);
     g->w->trust = wrig_trust(&g->o);
+    g->table = memfd_create("table", MFD_CLOEXEC);
+    CU_ASSERT_FATAL(ftruncate(g->table, (off_t)tb_size(WRIG_ROOM)) == 0);
+    CU_ASSERT_EQUAL_FATAL(tb_open(&g->w->table, g->table, WRIG_ROOM), 0);
+    g->w->untold.done = ac_on_untold;
 }
 
 /* True when nothing is under way any more and every gauge is back at zero. */
@@ -115,6 +125,9 @@ static inline void wrig_close(struct wrig *g)
     rl_shared_free(g->w->relays);
     hs_ctx_free(g->w->hs_ctx);
     tr_free(g->w->trust);
+    tb_close(g->w->table);
+    po_free(&g->w->pools);
+    close(g->table);
     lp_close(g->w->lp);
     close(g->w->control);
     close(g->control);
