@@ -11,10 +11,10 @@
 #include <sys/socket.h>
 
 #include "../proto/fdmsg.h"
+#include "../proto/posths.h"
 #include "../proto/secret.h"
 #include "dispose.h"
 #include "log.h"
-#include "posths.h"
 #include "rekey.h"
 #include "sockfd.h"
 
