@@ -8,9 +8,13 @@
 
 #include "../proto/secret.h"
 #include "env.h"
+#include "goodbye.h"
+#include "keep.h"
 #include "sys.h"
 #include "target.h"
+#include "turn.h"
 
+#define RECORD 16384       /* bytes of the longest record */
 #define CLOSE_WAIT_MS 1000 /* how long htls_close() waits for room for close_notify */
 
 EXPORT struct htls *htls_new(void)
@@ -36,6 +40,8 @@ EXPORT void htls_free(struct htls *h)
         return;
     if (h->running)
         poison(h->fd);
+    if (ap_leave(h))
+        kp_free(&h->rr);
     if (h->sock >= 0)
         sy.close(h->sock);
     free(h->daemon);
@@ -47,94 +53,6 @@ EXPORT void htls_free(struct htls *h)
     secret_wipe(h->early, h->early_len);
     free(h->early);
     free(h);
-}
-
-/* --- settings ------------------------------------------------------------------------ */
-
-static int set_string(char **out, const char *value)
-{
-    char *copy = value ? strdup(value) : NULL;
-
-    if (value && !copy)
-        return -ENOMEM;
-    free(*out);
-    *out = copy;
-    return 0;
-}
-
-EXPORT int htls_set_daemon(struct htls *h, const char *path)
-{
-    if (path && strlen(path) >= 108) /* sun_path */
-        return -ENAMETOOLONG;
-    return set_string(&h->daemon, path);
-}
-
-EXPORT int htls_set_alpn(struct htls *h, const char *list)
-{
-    if (list && cl_check_alpn(list) < 0)
-        return -EINVAL;
-    return set_string(&h->alpn, list);
-}
-
-EXPORT int htls_set_versions(struct htls *h, uint16_t min, uint16_t max)
-{
-    if (min < 0x0303 || max > 0x0304 || min > max)
-        return -EINVAL;
-    h->version_min = min;
-    h->version_max = max;
-    return 0;
-}
-
-EXPORT int htls_set_suites(struct htls *h, const uint16_t *suites, size_t n)
-{
-    if (n > sizeof(h->suites) / sizeof(*h->suites))
-        return -EINVAL;
-    if (n)
-        memcpy(h->suites, suites, n * sizeof(*suites));
-    h->n_suites = n;
-    return 0;
-}
-
-EXPORT int htls_set_groups(struct htls *h, const char *groups)
-{
-    return set_string(&h->groups, groups);
-}
-
-EXPORT int htls_set_ca(struct htls *h, const void *pem, size_t n)
-{
-    char *copy = NULL;
-
-    if (n > W_TRUST_MAX)
-        return -EFBIG;
-    if (n) {
-        copy = malloc(n);
-        if (!copy)
-            return -ENOMEM;
-        memcpy(copy, pem, n);
-    }
-    free(h->pem);
-    h->pem = copy;
-    h->pem_len = n;
-    return 0;
-}
-
-EXPORT int htls_set_trust_store(struct htls *h, const char *name)
-{
-    return set_string(&h->trust_store, name);
-}
-
-EXPORT int htls_set_verify(struct htls *h, int on)
-{
-    h->no_verify = !on;
-    return 0;
-}
-
-EXPORT int htls_set_path(struct htls *h, int path)
-{
-    if (path < HTLS_PATH_AUTO || path > HTLS_PATH_RELAY)
-        return -EINVAL;
-    h->path = path;
-    return 0;
 }
 
 /* --- the handshake ------------------------------------------------------------------- */
@@ -151,6 +69,11 @@ static int load_ca_file(struct htls *h)
         return cl_failed(&h->facts, W_CODE_BAD_REQUEST, -r, "HTLS_CA_FILE %s: %s", path,
                          strerror(-r));
     return 0;
+}
+
+static const char *daemon_of(const struct htls *h)
+{
+    return h->daemon ? h->daemon : en_socket();
 }
 
 static int check_start(struct htls *h, int fd, const char *name)
@@ -177,7 +100,7 @@ EXPORT int htls_start(struct htls *h, int fd, const char *name, int timeout_ms)
     if (r < 0)
         return r;
     h->facts = (struct facts){.alert = -1}; /* a refused argument of an earlier call is forgotten */
-    r = set_string(&h->name, name);
+    r = ap_set_string(&h->name, name);
     if (r == 0)
         r = load_ca_file(h);
     if (r == 0) {
@@ -194,8 +117,8 @@ EXPORT int htls_start(struct htls *h, int fd, const char *name, int timeout_ms)
         p.no_verify = h->no_verify;
         p.path = h->path;
         p.timeout_ms = timeout_ms;
-        r = cl_start(h->daemon ? h->daemon : en_socket(), &p, fd, -1, 0, &h->sock, &h->deadline,
-                     &h->facts);
+        p.caps |= kp_prepare(daemon_of(h));
+        r = cl_start(daemon_of(h), &p, fd, -1, 0, &h->sock, &h->deadline, &h->facts);
     }
     h->fd = fd;
     h->used = true;
@@ -244,6 +167,7 @@ static int conclude(struct htls *h, int r, struct cl_result *result)
     h->early_len = result->early_len;
     rr_init(&h->rr, h->facts.version);
     if (h->facts.mode_rx != W_MODE_RELAY) {
+        ap_join(h, daemon_of(h));
         sy.close(h->sock);
         h->sock = -1;
     }
@@ -356,7 +280,7 @@ EXPORT ssize_t htls_readv(struct htls *h, const struct iovec *iov, int iovcnt, i
     n = rr_recvmsg(h->fd, &h->rr, &m, flags);
     if (n < 0 && atomic_load(&h->rr.error)) {
         h->facts.alert = (int16_t)atomic_load(&h->rr.alert);
-        cl_failed(&h->facts, W_CODE_RESET, (int)-n, "%s", rr_text((int)-n));
+        cl_failed(&h->facts, W_CODE_RESET, (int)-n, "%s", rr_why(&h->rr));
     }
     return n;
 }
@@ -371,16 +295,25 @@ EXPORT ssize_t htls_recv(struct htls *h, void *buf, size_t n, int flags)
 EXPORT ssize_t htls_writev(struct htls *h, const struct iovec *iov, int iovcnt, int flags)
 {
     struct msghdr m = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = (size_t)iovcnt};
+    struct tn_turn turn = {.s = NULL};
     ssize_t n;
 
     if (!h->up)
         return -ENOTCONN;
     if (iovcnt < 0)
         return -EINVAL;
+    n = tn_begin(&turn, h->fd, &h->rr, flags);
+    if (n < 0)
+        return n;
     if (atomic_load(&h->rr.shut_wr)) /* the kernel would take the bytes and lose them */
-        return -EPIPE;
-    n = sy.sendmsg(h->fd, &m, flags | MSG_NOSIGNAL);
-    return n < 0 ? -errno : n;
+        n = -EPIPE;
+    else
+        n = sy.sendmsg(h->fd, &m, flags | MSG_NOSIGNAL);
+    if (n == -1)
+        n = -errno;
+    tn_wrote(&turn, n, RECORD, 1);
+    tn_end(&turn);
+    return n;
 }
 
 EXPORT ssize_t htls_send(struct htls *h, const void *buf, size_t n, int flags)
@@ -400,7 +333,7 @@ static int end_output(struct htls *h, int wait_ms)
         W_MODE_RELAY) /* the daemon makes close_notify of the end of our stream */
         atomic_store(&h->rr.shut_wr, true);
     else
-        r = rr_close_notify(h->fd, &h->rr, wait_ms);
+        r = gb_close_notify(h->fd, &h->rr, wait_ms);
     if (r == 0 && sy.shutdown(h->fd, SHUT_WR) < 0 && errno != ENOTCONN)
         r = -errno;
     return r;
@@ -415,12 +348,15 @@ EXPORT int htls_shutdown(struct htls *h)
 
 EXPORT int htls_close(struct htls *h)
 {
-    int r = h->up ? end_output(h, CLOSE_WAIT_MS) : 0;
+    bool relay = h->facts.mode_rx == W_MODE_RELAY, last = ap_leave(h);
+    int r = h->up && (relay || last) ? end_output(h, CLOSE_WAIT_MS) : 0;
 
     if (h->running)
         poison(h->fd);
-    if (h->up && h->facts.mode_rx != W_MODE_RELAY)
+    if (last) {
         rr_clear(h->fd, &h->rr);
+        kp_free(&h->rr);
+    }
     h->running = h->up = false;
     if (h->fd >= 0)
         sy.close(h->fd);

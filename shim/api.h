@@ -28,7 +28,19 @@ struct htls {
     uint8_t *early;
     size_t early_at, early_len;
     struct rr_state rr;
+    bool joined; /* in the list of kernel connections */
+    struct htls *next;
     struct facts facts;
 };
+
+/* *out becomes a copy of value, or NULL; the old one is freed. Returns 0 or -ENOMEM. */
+int ap_set_string(char **out, const char *value);
+
+/* The answer is in, TLS is up in the kernel: sets h->rr up, counts this process as a holder. */
+void ap_join(struct htls *h, const char *daemon);
+
+/* This process holds it no longer. Returns true to the last holder, who says the end and then calls
+ * kp_free(); false also where there is nothing to leave. */
+bool ap_leave(struct htls *h);
 
 #endif

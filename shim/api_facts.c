@@ -46,7 +46,7 @@ EXPORT const char *htls_why(const struct htls *h)
 
 EXPORT const char *htls_error(const struct htls *h)
 {
-    return h->facts.code ? h->facts.text : "";
+    return h->facts.code ? h->facts.text : rr_why(&h->rr);
 }
 
 EXPORT const char *htls_error_name(const struct htls *h)

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "hidden.h"
+#include "keep.h"
 #include "lock.h"
 
 _Atomic(_Atomic(struct fs_state *) *) fs_chunks[FS_CHUNKS];
@@ -32,27 +33,70 @@ static void disown(struct fs_state *s)
     fs_set_kind(s, FS_FAILED);
 }
 
-static void mark_shared(int fd, struct fs_state *s, void *arg)
-{
-    const bool *child = arg;
+static unsigned forks; /* that were begun */
 
+/* The child will be a holder: counted before there is one, for its parent may be gone, and have
+ * said the end, before it can count itself. */
+static void count_child(int fd, struct fs_state *s, void *arg)
+{
     (void)fd;
-    atomic_store(&s->shared, true);
-    if (*child && (fs_kind(s) == FS_GATE || fs_kind(s) == FS_BUSY))
+    (void)arg;
+    if (fs_kind(s) != FS_KERNEL || !s->rr.slot || s->counted_at == forks || atomic_load(&s->left))
+        return;
+    s->counted_at = forks;
+    sh_hold(s->rr.slot);
+}
+
+static void before_fork(void)
+{
+    forks++;
+    fs_each(0, FS_CHUNK * FS_CHUNKS - 1, count_child, NULL);
+}
+
+static void disown_one(int fd, struct fs_state *s, void *arg)
+{
+    (void)fd;
+    (void)arg;
+    if (fs_kind(s) == FS_GATE || fs_kind(s) == FS_BUSY)
         disown(s);
 }
 
-/* From here on neither process knows whether it is the last holder. */
 static void after_fork(bool child)
 {
-    if (child)
-        atomic_store(&owner, getpid());
-    fs_each(0, FS_CHUNK * FS_CHUNKS - 1, mark_shared, &child);
+    if (!child)
+        return;
+    atomic_store(&owner, getpid());
+    fs_each(0, FS_CHUNK * FS_CHUNKS - 1, disown_one, NULL);
+}
+
+static void uncount(int fd, struct fs_state *s, void *arg)
+{
+    (void)fd;
+    (void)arg;
+    if (fs_kind(s) != FS_KERNEL || s->counted_at != forks)
+        return;
+    s->counted_at = 0;
+    (void)sh_drop(s->rr.slot);
+}
+
+void fs_fork_failed(void)
+{
+    struct lk_saved saved;
+
+    lk_take(&saved);
+    if (forks > 0)
+        fs_each(0, FS_CHUNK * FS_CHUNKS - 1, uncount, NULL);
+    lk_give(&saved);
+}
+
+bool fs_leave(struct fs_state *s)
+{
+    return !atomic_exchange(&s->left, true) && kp_end(&s->rr);
 }
 
 static void hook_fork(void)
 {
-    static const struct lk_hook hook = {.after = after_fork};
+    static const struct lk_hook hook = {before_fork, after_fork};
 
     atomic_store(&owner, getpid());
     lk_on_fork(&hook);
@@ -158,6 +202,8 @@ bool fs_detach(int fd)
 
 void fs_put(struct fs_state *s)
 {
+    if (fs_kind(s) == FS_KERNEL && fs_leave(s)) /* closed past us: nothing can be said any more */
+        kp_free(&s->rr);
     close_hidden(s);
     fs_set_kind(s, FS_FREE);
     s->next = pool;

@@ -40,7 +40,8 @@ struct fs_state {
     int shadow;          /* GATE, RELAY, FAILED: hidden duplicate of the TCP socket; -1 */
     int sock;            /* BUSY, GATE: the daemon's answer comes here; RELAY: its last word; -1 */
     uint64_t deadline;   /* GATE */
-    atomic_bool shared;  /* crossed a fork: nobody knows who is the last holder */
+    atomic_bool left;    /* KERNEL: this process is no holder of it any more */
+    unsigned counted_at; /* KERNEL: the fork before which its holders became one more */
     atomic_int error;    /* FAILED, or a relay that broke: positive errno for every call */
     atomic_int so_error; /* what SO_ERROR gives, once */
     struct facts facts;
@@ -99,6 +100,13 @@ bool fs_names(int fd, const struct rr_state *rr);
  * closes its numbers. False: fd does not name s any more. */
 bool fs_hold(struct fs_state *s, int fd);
 void fs_release(struct fs_state *s);
+
+/* fork(2) has failed: there is no child that holds anything. */
+void fs_fork_failed(void);
+
+/* KERNEL: this process holds it no longer. Returns true to the last holder of all, who says the
+ * end, then calls kp_free(); false also where it was called before. */
+bool fs_leave(struct fs_state *s);
 
 /* All under the lock. fs_new: a state of that kind with no number, or NULL. fs_attach: the number
  * names s from now on; 0, -ENOMEM or -EMFILE. fs_detach: it names nothing; returns true when s has

@@ -87,6 +87,11 @@ int htls_set_trust_store(struct htls *h, const char *name);
  * daemon (-EACCES at the handshake) unless its configuration allows it to this user. */
 int htls_set_verify(struct htls *h, int on);
 
+/* 1: an end of the stream without close_notify is an end (0) and not -ECONNRESET; data may be
+ * missing then, and a stranger on the way may have cut it off. 0 is the default. Also when TLS is
+ * up. */
+int htls_set_truncation_ok(struct htls *h, int on);
+
 /* enum htls_path. -EINVAL: another number. */
 int htls_set_path(struct htls *h, int path);
 
@@ -140,9 +145,17 @@ int htls_fd(const struct htls *h);
 ssize_t htls_recv(struct htls *h, void *buf, size_t n, int flags);
 ssize_t htls_readv(struct htls *h, const struct iovec *iov, int iovcnt, int flags);
 
-/* Sends as send(2) does. flags: MSG_DONTWAIT, MSG_MORE. -EPIPE after htls_shutdown(). */
+/* Sends as send(2) does. flags: MSG_DONTWAIT, MSG_MORE. -EPIPE after htls_shutdown(), of whichever
+ * process. -EKEYEXPIRED: so many records were sent that the key must be changed, and it cannot be;
+ * reading goes on. */
 ssize_t htls_send(struct htls *h, const void *buf, size_t n, int flags);
 ssize_t htls_writev(struct htls *h, const struct iovec *iov, int iovcnt, int flags);
+
+/* Changes the sending key now (RFC 8446 section 4.6.3); ask_peer: the peer shall change his as
+ * well. Not needed for safety, which libhtls sees to. -EOPNOTSUPP: TLS 1.2, the relay, or a kernel
+ * that cannot (Linux can from 6.14). -EAGAIN: no room in the send buffer of a non-blocking socket.
+ */
+int htls_update_keys(struct htls *h, int ask_peer);
 
 /* Already-decrypted bytes that wait in the object and that poll(2) on the descriptor does not know.
  */
@@ -153,8 +166,9 @@ size_t htls_pending(const struct htls *h);
  */
 int htls_shutdown(struct htls *h);
 
-/* htls_shutdown() where it was not called yet, then closes the descriptor. The object stays, for
- * its facts, until htls_free(). Returns what htls_shutdown() returned; the descriptor is closed
+/* htls_shutdown() where it was not called yet, then closes the descriptor. Where other processes
+ * hold the connection too (fork), only the last of them says the end. The object stays, for its
+ * facts, until htls_free(). Returns what htls_shutdown() returned; the descriptor is closed
  * anyway. */
 int htls_close(struct htls *h);
 

@@ -27,7 +27,10 @@
     X(EXPORTER, 16, "G", "reserved")                                                               \
     X(SESSION, 17, "SG", "reserved")                                                               \
     X(MODE, 18, "G", "text: tx=MODE rx=MODE, MODE is nic, kernel or relay")                        \
-    X(STARTTLS_OK, 19, "S", "reserved")
+    X(STARTTLS_OK, 19, "S", "reserved")                                                            \
+    X(ALERT, 20, "G", "int: the TLS alert that ended the connection, -1 = none")                   \
+    X(EOF_OK, 21, "S", "int: 1 = an end without close_notify is an end, not an error")             \
+    X(UPDATE_KEYS, 22, "S", "int: change the sending key now; 1 = ask the peer for his too")
 
 enum htls_sockopt {
 #define HTLS_SOCKOPT_ENUM(name, number, access, value) HTLS_SO_##name = number,

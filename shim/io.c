@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <string.h>
 
+#include "goodbye.h"
 #include "sys.h"
 #include "upgrade.h"
 
@@ -105,7 +106,7 @@ ssize_t io_read(struct fs_state *s, int fd, void *buf, size_t n, int flags)
     return io_recvmsg(s, fd, &m, flags);
 }
 
-int io_may_write(struct fs_state *s, int fd, int flags, bool quiet)
+static int may_write(struct io_turn *t, struct fs_state *s, int fd, int flags)
 {
     int r = pass_gate(s, fd, flags);
 
@@ -116,15 +117,38 @@ int io_may_write(struct fs_state *s, int fd, int flags, bool quiet)
         return -EBUSY;
     case FS_FAILED:
         return failed(s);
-    case FS_KERNEL: /* the kernel would take the bytes and lose them */
-        if (!atomic_load(&s->rr.shut_wr))
-            return 0;
-        if (!quiet)
-            (void)raise(SIGPIPE);
-        return -EPIPE;
+    case FS_KERNEL:
+        r = tn_begin(&t->turn, fd, &s->rr, flags);
+        if (r == 0 && atomic_load(&s->rr.shut_wr)) { /* the kernel would take and lose the bytes */
+            tn_end(&t->turn);
+            r = -EPIPE;
+        }
+        return r;
     default:
         return 0;
     }
+}
+
+int io_begin(struct io_turn *t, struct fs_state *s, int fd, int flags, bool quiet)
+{
+    int r;
+
+    if (!fs_hold(s, fd))
+        return -EBADF;
+    *t = (struct io_turn){.s = s};
+    r = may_write(t, s, fd, flags);
+    if (r < 0)
+        fs_release(s);
+    if (r == -EPIPE && !quiet)
+        (void)raise(SIGPIPE);
+    return r;
+}
+
+void io_end(struct io_turn *t, ssize_t n, size_t unit, size_t calls)
+{
+    tn_wrote(&t->turn, n, unit, calls);
+    tn_end(&t->turn);
+    fs_release(t->s);
 }
 
 int io_shutdown(struct fs_state *s, int fd, int how)
@@ -140,8 +164,10 @@ int io_shutdown(struct fs_state *s, int fd, int how)
     if (how != SHUT_WR)
         atomic_store(&s->rr.shut_rd, true);
     if (fs_kind(s) == FS_KERNEL && how != SHUT_RD)
-        (void)rr_close_notify(fd, &s->rr, SHUTDOWN_WAIT_MS);
+        (void)gb_close_notify(fd, &s->rr, SHUTDOWN_WAIT_MS);
     if (how != SHUT_RD) /* also where there was no room for it: nothing may follow */
         atomic_store(&s->rr.shut_wr, true);
+    if (how != SHUT_RD && s->rr.slot)
+        atomic_fetch_or(&s->rr.slot->flags, SH_SHUT_WR);
     return sy.shutdown(fd, how) < 0 ? -errno : 0;
 }

@@ -7,6 +7,7 @@
 #include <sys/types.h>
 
 #include "fdstate.h"
+#include "turn.h"
 
 /* True when calls pass through untouched after all: no TLS was asked for. */
 bool io_plain(struct fs_state *s);
@@ -15,9 +16,16 @@ bool io_plain(struct fs_state *s);
 ssize_t io_recvmsg(struct fs_state *s, int fd, struct msghdr *msg, int flags);
 ssize_t io_read(struct fs_state *s, int fd, void *buf, size_t n, int flags);
 
-/* May the program write now? 0 = yes, make the real call; else -errno. EPIPE comes with SIGPIPE,
- * unless `quiet`. */
-int io_may_write(struct fs_state *s, int fd, int flags, bool quiet);
+/* A write: io_begin() asks whether it may be now, for a kernel connection in turn with all who
+ * write there, then the real call is made, then io_end() is told what came of it: bytes (negative:
+ * none), in records of at least `unit` of them but for the last of each of `calls`. Returns 0, or
+ * -errno and there is nothing to end. EPIPE comes with SIGPIPE, unless `quiet`. */
+struct io_turn {
+    struct fs_state *s;
+    struct tn_turn turn;
+};
+int io_begin(struct io_turn *t, struct fs_state *s, int fd, int flags, bool quiet);
+void io_end(struct io_turn *t, ssize_t n, size_t unit, size_t calls);
 
 /* What an end of stream or ECONNRESET on a relay's end really was: the result to give, or -errno.
  * For reads that go by other calls than recvmsg (splice). */

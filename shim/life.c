@@ -5,14 +5,18 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include "client.h"
 #include "fdstate.h"
+#include "goodbye.h"
 #include "hidden.h"
+#include "keep.h"
 #include "lock.h"
 #include "pending.h"
 #include "swap.h"
 #include "sys.h"
 
 #define CLOSE_WAIT_MS 1000 /* for room for close_notify in a full send buffer */
+#define EXIT_WAIT_MS 300   /* the same for all that exit() leaves open */
 #define TOP ((unsigned)FS_CHUNK * FS_CHUNKS)
 
 /* The first number from fd on that is in the table, TOP when there is none. */
@@ -23,16 +27,19 @@ static unsigned next_known(unsigned fd)
     return fd;
 }
 
-/* The last number is about to go. A connection that crossed a fork may have other holders: the end
- * is then theirs to send. */
-static void say_goodbye(struct fs_state *s, int fd)
+/* This process lets go of the connection. The last holder of all says the end. */
+static void say_goodbye(struct fs_state *s, int fd, int wait_ms)
 {
-    int flags = sy.fcntl(fd, F_GETFL); /* who does not wait is not made to */
+    int flags;
 
-    if (fs_kind(s) != FS_KERNEL || atomic_load(&s->shared) || atomic_load(&s->rr.error))
+    if (fs_kind(s) != FS_KERNEL || !fs_leave(s))
         return;
-    (void)rr_close_notify(fd, &s->rr, flags >= 0 && (flags & O_NONBLOCK) ? 0 : CLOSE_WAIT_MS);
-    rr_clear(fd, &s->rr);
+    flags = sy.fcntl(fd, F_GETFL); /* who does not wait is not made to */
+    if (!atomic_load(&s->rr.error)) {
+        (void)gb_close_notify(fd, &s->rr, flags >= 0 && (flags & O_NONBLOCK) ? 0 : wait_ms);
+        rr_clear(fd, &s->rr);
+    }
+    kp_free(&s->rr);
 }
 
 /* --- hidden numbers -------------------------------------------------------------------- */
@@ -171,7 +178,7 @@ static int ending(int fd, bool replace)
         r = meet_hidden(fd, replace);
     } else {
         if (s->numbers == 1)
-            say_goodbye(s, fd);
+            say_goodbye(s, fd, CLOSE_WAIT_MS);
         lk_take(&saved);
         forget(fd);
         lk_give(&saved);
@@ -231,4 +238,23 @@ void li_duplicated(int from, int to)
     if (s && s != &fs_hidden)
         (void)fs_attach(to, s);
     lk_give(&saved);
+}
+
+/* exit(3): what the program has not closed ends here. Other threads still run: nothing is taken
+ * away from them but their turn to write, which they need not have given back. */
+void li_exiting(void)
+{
+    uint64_t deadline = cl_now() + EXIT_WAIT_MS;
+
+    if (fs_foreign())
+        return;
+    for (unsigned fd = next_known(0); fd < TOP; fd = next_known(fd + 1)) {
+        struct fs_state *s = fs_find((int)fd);
+        uint64_t now = cl_now();
+
+        if (!s || !fs_hold(s, (int)fd))
+            continue;
+        say_goodbye(s, (int)fd, now < deadline ? (int)(deadline - now) : 0);
+        fs_release(s);
+    }
 }

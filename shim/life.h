@@ -17,6 +17,9 @@ int li_replacing(int fd);
 void li_closing_range(unsigned first, unsigned last);
 bool li_hidden_in(unsigned first, unsigned last, unsigned *fd);
 
+/* The process ends by exit(). Connections that it is the last to hold are ended in order. */
+void li_exiting(void);
+
 /* After a successful duplication: to names what from names. */
 void li_duplicated(int from, int to);
 

@@ -73,7 +73,7 @@ static int say_hello(uint64_t deadline)
     w_begin(&b, out, sizeof(out), W_HELLO, ID_HELLO, 0);
     w_put_num(&b, W_A_VERSION, W_VERSION);
     w_put_num(&b, W_A_CAPS, W_CAP_SLOTS);
-    w_put_text(&b, W_A_AGENT, "libhtls " HTLS_VERSION);
+    w_put_text(&b, W_A_AGENT, "libhtls " HTLS_VERSION " line");
     return cl_send(line.sock, &b, NULL, 0, deadline);
 }
 
@@ -215,15 +215,19 @@ static int converse(const char *daemon, const struct ln_request *q, int wait_ms,
 {
     uint64_t deadline = cl_now() + (uint64_t)wait_ms;
     int r = BROKEN;
+    bool fresh;
 
     for (bool again = true; r == BROKEN && again;) {
         r = open_line(daemon, deadline, patient, f);
         if (r < 0)
             return r;
-        again = r == 1 || (patient && cl_now() < deadline);
+        fresh = r == 0;
+        again = !fresh || (patient && cl_now() < deadline);
         r = try_once(q, deadline, a);
         if (r == BROKEN || r == -ETIMEDOUT)
             hang_up();
+        if (r == BROKEN && fresh && again) /* it is on its way down, or up */
+            (void)sy.poll(NULL, 0, RETRY_MS);
     }
     if (r == BROKEN)
         return cl_failed(f, W_CODE_NO_DAEMON, EPIPE, "htlsd went away; its log says why");
@@ -268,6 +272,10 @@ uint32_t ln_caps(const char *daemon, int wait_ms)
     (void)pthread_once(&once, hook_fork);
     lk_enter(&mutex, &saved);
     r = open_line(daemon, deadline, false, &f);
+    if (r == 1 && drain() < 0) { /* it died meanwhile, and its capabilities with it */
+        hang_up();
+        r = open_line(daemon, deadline, false, &f);
+    }
     while (r >= 0 && !line.welcomed) {
         r = take_one(0, NULL);
         if (r == -EAGAIN)

@@ -1,6 +1,8 @@
 /* The interposed symbols that move data: each looks whether the number is ours, then hands on. */
 #include <errno.h>
 #include <limits.h>
+#include <poll.h>
+#include <stdbool.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -106,27 +108,41 @@ EXPORT ssize_t __recvfrom_chk(int fd, void *buf, size_t n, size_t room, int flag
     return result(io_read(s, fd, buf, n, flags));
 }
 
-/* --- writing: the real call, where it is allowed now --------------------------------- */
+/* --- writing: the real call, in turn, where it is allowed now -------------------------- */
 
-#define REFUSED_WRITE(fd, flags, quiet)                                                            \
+#define RECORD 16384 /* what one call's records hold, but for its last */
+#define PAGE 4096    /* the same of calls that move pages */
+
+#define WRITE(fd, flags, quiet, unit, call)                                                        \
     ({                                                                                             \
         struct fs_state *s_ = fs_find(fd);                                                         \
-        s_ && !io_plain(s_) && result(io_may_write(s_, fd, flags, quiet)) < 0;                     \
+        struct io_turn t_;                                                                         \
+        ssize_t r_;                                                                                \
+        if (!s_ || io_plain(s_)) {                                                                 \
+            r_ = (call);                                                                           \
+        } else {                                                                                   \
+            r_ = result(io_begin(&t_, s_, fd, flags, quiet));                                      \
+            if (r_ == 0) {                                                                         \
+                r_ = (call);                                                                       \
+                io_end(&t_, r_, unit, 1);                                                          \
+            }                                                                                      \
+        }                                                                                          \
+        r_;                                                                                        \
     })
 
 EXPORT ssize_t write(int fd, const void *buf, size_t n)
 {
-    return REFUSED_WRITE(fd, 0, false) ? -1 : NX(write)(fd, buf, n);
+    return WRITE(fd, 0, false, RECORD, NX(write)(fd, buf, n));
 }
 
 EXPORT ssize_t writev(int fd, const struct iovec *iov, int n)
 {
-    return REFUSED_WRITE(fd, 0, false) ? -1 : NX(writev)(fd, iov, n);
+    return WRITE(fd, 0, false, RECORD, NX(writev)(fd, iov, n));
 }
 
 EXPORT ssize_t send(int fd, const void *buf, size_t n, int flags)
 {
-    return REFUSED_WRITE(fd, flags, flags & MSG_NOSIGNAL) ? -1 : NX(send)(fd, buf, n, flags);
+    return WRITE(fd, flags, flags & MSG_NOSIGNAL, RECORD, NX(send)(fd, buf, n, flags));
 }
 
 EXPORT ssize_t sendto(int fd, const void *buf, size_t n, int flags, __CONST_SOCKADDR_ARG addr,
@@ -134,47 +150,76 @@ EXPORT ssize_t sendto(int fd, const void *buf, size_t n, int flags, __CONST_SOCK
 {
     struct fs_state *s = fs_find(fd);
 
-    if (REFUSED_WRITE(fd, flags, flags & MSG_NOSIGNAL))
-        return -1;
     if (s &&
         fs_kind(s) == FS_RELAY) /* TCP takes no notice of an address, AF_UNIX would refuse it */
-        return NX(sendto)(fd, buf, n, flags, NULL, 0);
-    return NX(sendto)(fd, buf, n, flags, addr, len);
+        return send(fd, buf, n, flags);
+    return WRITE(fd, flags, flags & MSG_NOSIGNAL, RECORD, NX(sendto)(fd, buf, n, flags, addr, len));
 }
 
 EXPORT ssize_t sendmsg(int fd, const struct msghdr *msg, int flags)
 {
-    return REFUSED_WRITE(fd, flags, flags & MSG_NOSIGNAL) ? -1 : NX(sendmsg)(fd, msg, flags);
+    return WRITE(fd, flags, flags & MSG_NOSIGNAL, RECORD, NX(sendmsg)(fd, msg, flags));
 }
 
 EXPORT int sendmmsg(int fd, struct mmsghdr *v, unsigned n, int flags)
 {
-    return REFUSED_WRITE(fd, flags, flags & MSG_NOSIGNAL) ? -1 : NX(sendmmsg)(fd, v, n, flags);
+    struct fs_state *s = fs_find(fd);
+    struct io_turn t;
+    ssize_t sum = 0;
+    int r;
+
+    if (!s || io_plain(s))
+        return NX(sendmmsg)(fd, v, n, flags);
+    r = (int)result(io_begin(&t, s, fd, flags, flags & MSG_NOSIGNAL));
+    if (r < 0)
+        return r;
+    r = NX(sendmmsg)(fd, v, n, flags);
+    for (int i = 0; i < r; i++)
+        sum += v[i].msg_len;
+    io_end(&t, r < 0 ? -1 : sum, RECORD, r < 0 ? 0 : (size_t)r);
+    return r;
 }
 
 EXPORT ssize_t sendfile(int out, int in, off_t *at, size_t n)
 {
-    return REFUSED_WRITE(out, 0, false) ? -1 : NX(sendfile)(out, in, at, n);
+    return WRITE(out, 0, false, PAGE, NX(sendfile)(out, in, at, n));
 }
 
 EXPORT ssize_t sendfile64(int out, int in, off64_t *at, size_t n)
 {
-    return REFUSED_WRITE(out, 0, false) ? -1 : NX(sendfile64)(out, in, at, n);
+    return WRITE(out, 0, false, PAGE, NX(sendfile64)(out, in, at, n));
+}
+
+/* A splice that waits for its pipe would keep all other writers waiting, perhaps those who fill the
+ * pipe: the pipe is waited for before, and never in turn. */
+static ssize_t splice_in_turn(int in, off64_t *at_in, int out, off64_t *at_out, size_t n,
+                              unsigned flags)
+{
+    struct pollfd p = {.fd = in, .events = POLLIN};
+    int file = NX(fcntl)(in, F_GETFL);
+    bool wait = !(flags & SPLICE_F_NONBLOCK) && file >= 0 && !(file & O_NONBLOCK);
+    unsigned own = flags | (wait ? SPLICE_F_NONBLOCK : 0);
+    ssize_t k;
+
+    for (;;) {
+        if (wait && NX(poll)(&p, 1, -1) < 0)
+            return -1;
+        k = WRITE(out, flags & SPLICE_F_NONBLOCK ? MSG_DONTWAIT : 0, false, PAGE,
+                  NX(splice)(in, at_in, out, at_out, n, own));
+        if (k >= 0 || errno != EAGAIN || !wait || NX(poll)(&p, 1, 0) != 0)
+            return k;
+    }
 }
 
 /* Out of a kernel connection splice meets the records that are not data: one recvmsg with nothing
  * to take clears the way, then it is tried again. */
-EXPORT ssize_t splice(int in, off64_t *at_in, int out, off64_t *at_out, size_t n, unsigned flags)
+static ssize_t splice_from(struct fs_state *from, int in, off64_t *at_in, int out, off64_t *at_out,
+                           size_t n, unsigned flags)
 {
-    struct fs_state *from = fs_find(in);
     int wait = flags & SPLICE_F_NONBLOCK ? MSG_DONTWAIT : 0;
     ssize_t k;
     char peek;
 
-    if (REFUSED_WRITE(out, wait, false))
-        return -1;
-    if (!from || io_plain(from))
-        return NX(splice)(in, at_in, out, at_out, n, flags);
     for (;;) {
         k = io_read(from, in, &peek, 1,
                     wait | MSG_PEEK); /* handles what is no data; waits for data */
@@ -186,4 +231,15 @@ EXPORT ssize_t splice(int in, off64_t *at_in, int out, off64_t *at_out, size_t n
         if (io_read(from, in, &peek, 1, MSG_DONTWAIT | MSG_PEEK) > 0)
             return k; /* data is at the head: the refusal was meant */
     }
+}
+
+EXPORT ssize_t splice(int in, off64_t *at_in, int out, off64_t *at_out, size_t n, unsigned flags)
+{
+    struct fs_state *from = fs_find(in), *to = fs_find(out);
+
+    if (to && !io_plain(to))
+        return splice_in_turn(in, at_in, out, at_out, n, flags);
+    if (from && !io_plain(from))
+        return splice_from(from, in, at_in, out, at_out, n, flags);
+    return NX(splice)(in, at_in, out, at_out, n, flags);
 }

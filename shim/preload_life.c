@@ -65,6 +65,23 @@ EXPORT int shutdown(int fd, int how)
     return !s || io_plain(s) ? NX(shutdown)(fd, how) : (int)result(io_shutdown(s, fd, how));
 }
 
+__attribute__((destructor)) static void on_exit_(void)
+{
+    li_exiting();
+}
+
+/* pthread_atfork's handlers are not told whether there is a child. */
+EXPORT pid_t fork(void)
+{
+    pid_t child = NX(fork)();
+    int own = errno;
+
+    if (child < 0)
+        fs_fork_failed();
+    errno = own;
+    return child;
+}
+
 /* --- the beginning ------------------------------------------------------------------------------
  */
 

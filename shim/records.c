@@ -10,7 +10,10 @@
 #include <linux/tls.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/mman.h>
 
+#include "../proto/secret.h"
+#include "follow.h"
 #include "sys.h"
 
 #ifndef SOL_TLS
@@ -18,21 +21,22 @@
 #endif
 
 enum { ALERT = 21, HANDSHAKE = 22, DATA = 23 };
-enum { CLOSE_NOTIFY = 0, USER_CANCELED = 90 };
-enum { LEVEL_WARNING = 1, LEVEL_FATAL = 2 };
-enum { NEW_SESSION_TICKET = 4, KEY_UPDATE = 24, HELLO_REQUEST = 0 };
 
-#define HEAD 8     /* bytes of a control record that anything is decided by */
+#define RECORD_MAX 16384 /* bytes of any record (RFC 8446 section 5.1) */
+#define HEAD 8           /* of a record that is no handshake message: all that is looked at */
 #define IOV_COPY 8 /* MSG_WAITALL is served over so many buffers, else a call may return short */
 
 void rr_init(struct rr_state *s, uint16_t version)
 {
+    bool eof_ok = atomic_load(&s->eof_ok);
+
     memset(s, 0, sizeof(*s));
     s->version = version;
     atomic_init(&s->alert, -1);
+    atomic_init(&s->eof_ok, eof_ok);
 }
 
-const char *rr_text(int error)
+static const char *usual(int error)
 {
     switch (error) {
     case ECONNRESET:
@@ -42,17 +46,42 @@ const char *rr_text(int error)
     case EBADMSG:
         return "a record does not authenticate: it was damaged or forged on the way";
     case EKEYEXPIRED:
-        return "the peer changed its key and this version of htls cannot follow in the kernel; use "
-               "the relay for this peer (htlsd: path = relay)";
+        return "the peer changed its key and this kernel or htlsd cannot follow (Linux can from "
+               "6.14); use the relay for this peer (htlsd: path = relay)";
     default:
         return "";
     }
 }
 
-static ssize_t stick(struct rr_state *s, int error)
+void rr_explain(struct rr_state *s, const char *why)
 {
-    atomic_store(&s->error, error);
+    if (atomic_exchange(&s->explained, true))
+        return;
+    strncpy(s->why, why, sizeof(s->why) - 1);
+}
+
+const char *rr_why(const struct rr_state *s)
+{
+    int error = atomic_load(&s->error);
+
+    return s->why[0] || !error ? s->why : usual(error);
+}
+
+ssize_t rr_stick(struct rr_state *s, int error, const char *why)
+{
+    int none = 0;
+
+    if (!atomic_load(&s->error))
+        rr_explain(s, why ? why : usual(error));
+    (void)atomic_compare_exchange_strong(&s->error, &none, error);
     return -error;
+}
+
+ssize_t rr_fail(struct rr_state *s, int error, const char *why)
+{
+    if (s->slot)
+        sh_fail(s->slot, error);
+    return rr_stick(s, error, why);
 }
 
 /* The content type of what was received, DATA when the kernel names none. */
@@ -69,30 +98,31 @@ union control {
     char bytes[CMSG_SPACE(1)];
 };
 
-static size_t gather(const struct msghdr *m, size_t n, uint8_t head[HEAD])
+static size_t gather(const struct msghdr *m, size_t n, uint8_t *p, size_t room)
 {
     size_t have = 0;
 
-    for (size_t i = 0; i < m->msg_iovlen && have < HEAD && have < n; i++) {
+    for (size_t i = 0; i < m->msg_iovlen && have < room && have < n; i++) {
         size_t step = m->msg_iov[i].iov_len;
 
         step = step < n - have ? step : n - have;
-        step = step < HEAD - have ? step : HEAD - have;
-        memcpy(head + have, m->msg_iov[i].iov_base, step);
+        step = step < room - have ? step : room - have;
+        memcpy(p + have, m->msg_iov[i].iov_base, step);
         have += step;
     }
     return have;
 }
 
 /* Reads a control record to its end: the program's buffer may have been smaller than it. MSG_EOR
- * marks the end. Completes head, throws the rest away. Returns 0 or -errno. */
-static int finish_control(int fd, uint8_t head[HEAD], size_t *have, int flags)
+ * marks the end. Completes p up to room, throws the rest away. Returns 0 or -errno. */
+static int finish_control(int fd, uint8_t *p, size_t room, size_t *have, int flags)
 {
     for (;;) {
         union control control;
         uint8_t scratch[512];
         struct iovec iov = {scratch, sizeof(scratch)};
         struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control};
+        size_t step;
         ssize_t n;
 
         m.msg_controllen = sizeof(control.bytes);
@@ -101,58 +131,96 @@ static int finish_control(int fd, uint8_t head[HEAD], size_t *have, int flags)
         while (n < 0 && errno == EINTR); /* half a record left behind would be misread */
         if (n < 0)
             return -errno;
-        for (ssize_t i = 0; i < n && *have < HEAD; i++)
-            head[(*have)++] = scratch[i];
+        step = room - *have < (size_t)n ? room - *have : (size_t)n;
+        memcpy(p + *have, scratch, step);
+        *have += step;
         if (n == 0 || (m.msg_flags & MSG_EOR))
             return 0;
     }
 }
 
-static ssize_t on_alert(int fd, struct rr_state *s, const uint8_t *p, size_t n)
+/* What one recvmsg brought of a record that is not data. */
+struct piece {
+    const struct msghdr *m; /* the program's buffers */
+    size_t n;               /* bytes in them */
+    bool peeked, whole;
+    uint32_t under;
+};
+
+static int collect(int fd, const struct piece *c, uint8_t *p, size_t room, size_t *have, int flags)
 {
-    if (n < 2)
-        return stick(s, EPROTO);
-    if (p[1] == CLOSE_NOTIFY) {
-        atomic_store(&s->eof, true);
-        (void)sy.shutdown(fd, SHUT_RD);
-        return 0;
-    }
-    if (p[1] == USER_CANCELED || (s->version == 0x0303 && p[0] != LEVEL_FATAL))
-        return 1; /* read on */
-    atomic_store(&s->alert, p[1]);
-    return stick(s, EPROTO);
+    *have = c->peeked ? 0 : gather(c->m, c->n, p, room);
+    return c->peeked || !c->whole ? finish_control(fd, p, room, have, flags) : 0;
 }
 
-/* A whole control record. Returns 1 to read on, 0 for the end, or -errno. */
-static ssize_t on_control(int fd, struct rr_state *s, int type, const uint8_t *head, size_t n)
+/* Not on the stack, which may be a small one, and not by malloc: this may be a signal handler. */
+static ssize_t on_handshake(int fd, struct rr_state *s, const struct piece *c, int flags)
 {
-    if (type == ALERT)
-        return on_alert(fd, s, head, n);
-    if (type != HANDSHAKE || n == 0)
-        return stick(s, EPROTO);
-    if (head[0] == NEW_SESSION_TICKET)
-        return 1; /* the place from which it will go to the daemon's session cache */
-    if (head[0] == HELLO_REQUEST && s->version == 0x0303)
-        return 1; /* RFC 5246 section 7.4.1.1: may be ignored */
-    return stick(s, head[0] == KEY_UPDATE ? EKEYEXPIRED : EPROTO);
+    uint8_t *p = mmap(NULL, RECORD_MAX, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    size_t have;
+    ssize_t r;
+
+    if (p == MAP_FAILED)
+        return rr_fail(s, ENOMEM, "no memory for a record");
+    r = collect(fd, c, p, RECORD_MAX, &have, flags);
+    if (r == 0)
+        r = fo_handshake(fd, s, p, have, c->under);
+    secret_wipe(p, have);
+    (void)munmap(p, RECORD_MAX);
+    return r;
+}
+
+static ssize_t on_control(int fd, struct rr_state *s, int type, const struct piece *c, int flags)
+{
+    uint8_t head[HEAD];
+    size_t have;
+    int r;
+
+    if (type == HANDSHAKE)
+        return on_handshake(fd, s, c, flags);
+    r = collect(fd, c, head, HEAD, &have, flags);
+    if (r < 0)
+        return r;
+    return type == ALERT ? fo_alert(fd, s, head, have) : fo_unexpected(fd, s);
+}
+
+/* FIN; what came before it was whole records. Another holder may have read the real end. */
+static ssize_t on_fin(struct rr_state *s)
+{
+    int error = s->slot ? sh_error(s->slot) : 0;
+
+    if (error)
+        return rr_stick(s, error, NULL);
+    if (s->slot && (sh_flags(s->slot) & SH_EOF))
+        atomic_store(&s->eof, true);
+    if (atomic_load(&s->shut_rd) || atomic_load(&s->eof) || atomic_load(&s->eof_ok))
+        return 0;
+    return rr_stick(s, ECONNRESET, NULL);
 }
 
 /* The kernel says these once, and then what looks like an end, or nothing. */
-static ssize_t refused(struct rr_state *s, int error)
+static ssize_t refused(int fd, struct rr_state *s, int error, int flags, uint32_t under)
 {
-    if (error == EBADMSG || error == EMSGSIZE)
-        return stick(s, EBADMSG);
-    return error == ECONNRESET ? stick(s, ECONNRESET) : -error;
+    switch (error) {
+    case EKEYEXPIRED:
+        return fo_stalled(fd, s, flags, under);
+    case EBADMSG:
+    case EMSGSIZE:
+        return fo_unreadable(fd, s, error);
+    case ECONNRESET:
+        return rr_fail(s, ECONNRESET, "the peer reset the connection");
+    default:
+        return -error;
+    }
 }
 
 /* One recvmsg. Returns > 0 with data, 0 at the end of the stream, -errno, or 1 with *again = true
  * after a record that is not the program's. */
 static ssize_t once(int fd, struct rr_state *s, struct msghdr *msg, int flags, bool *again)
 {
+    struct piece c = {.m = msg, .peeked = (flags & MSG_PEEK) != 0, .under = fo_under(s)};
     union control control;
     struct msghdr m = *msg;
-    uint8_t head[HEAD];
-    size_t have;
     ssize_t n, r;
     int type;
 
@@ -160,8 +228,15 @@ static ssize_t once(int fd, struct rr_state *s, struct msghdr *msg, int flags, b
     m.msg_control = &control;
     m.msg_controllen = sizeof(control.bytes);
     n = sy.recvmsg(fd, &m, flags);
-    if (n < 0)
-        return refused(s, errno);
+    if (n < 0) {
+        int error = errno;
+
+        if (error != EAGAIN && error != EINTR && s->names && !s->names(fd, s))
+            return -EBADF;
+        r = refused(fd, s, error, flags, c.under);
+        *again = r == 1;
+        return r;
+    }
     type = type_of(&m);
     msg->msg_flags = m.msg_flags & ~(MSG_EOR | MSG_CTRUNC);
     msg->msg_namelen = m.msg_namelen;
@@ -169,17 +244,13 @@ static ssize_t once(int fd, struct rr_state *s, struct msghdr *msg, int flags, b
         *again = n == 0; /* an empty record */
         return n;
     }
-    if (type < 0) /* FIN; what came before it was whole records */
-        return atomic_load(&s->shut_rd) || atomic_load(&s->eof) ? 0 : stick(s, ECONNRESET);
+    if (type < 0)
+        return on_fin(s);
     if (s->names && !s->names(fd, s))
         return -EBADF;
-    have = flags & MSG_PEEK ? 0 : gather(msg, (size_t)n, head);
-    if ((flags & MSG_PEEK) || !(m.msg_flags & MSG_EOR)) {
-        r = finish_control(fd, head, &have, flags);
-        if (r < 0)
-            return r;
-    }
-    r = on_control(fd, s, type, head, have);
+    c.n = (size_t)n;
+    c.whole = (m.msg_flags & MSG_EOR) != 0 || n == 0;
+    r = on_control(fd, s, type, &c, flags);
     *again = r == 1;
     return r;
 }
@@ -286,45 +357,12 @@ ssize_t rr_recvmsg(int fd, struct rr_state *s, struct msghdr *msg, int flags)
         m.msg_iov = copy;
         total = fill(fd, s, &m, flags);
     }
+    if (total > 0 && s->slot && !(flags & MSG_PEEK))
+        atomic_fetch_add_explicit(&s->slot->moved, (uint64_t)total, memory_order_relaxed);
     msg->msg_controllen = 0;
     msg->msg_flags = m.msg_flags;
     msg->msg_namelen = m.msg_namelen;
     return total;
-}
-
-static int send_alert(int fd, uint8_t level, uint8_t description)
-{
-    uint8_t record[2] = {level, description};
-    struct iovec iov = {record, sizeof(record)};
-    union control control;
-    struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control};
-    struct cmsghdr *c = &control.align;
-
-    memset(&control, 0, sizeof(control));
-    m.msg_controllen = sizeof(control.bytes);
-    c->cmsg_level = SOL_TLS;
-    c->cmsg_type = TLS_SET_RECORD_TYPE;
-    c->cmsg_len = CMSG_LEN(1);
-    *CMSG_DATA(c) = ALERT;
-    return sy.sendmsg(fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
-}
-
-int rr_close_notify(int fd, struct rr_state *s, int wait_ms)
-{
-    int r;
-
-    if (atomic_exchange(&s->shut_wr, true))
-        return 0;
-    r = send_alert(fd, LEVEL_WARNING, CLOSE_NOTIFY);
-    if (r == -EAGAIN && wait_ms > 0) {
-        struct pollfd p = {.fd = fd, .events = POLLOUT};
-
-        (void)sy.poll(&p, 1, wait_ms);
-        r = send_alert(fd, LEVEL_WARNING, CLOSE_NOTIFY);
-    }
-    if (r == -EAGAIN)
-        atomic_store(&s->shut_wr, false);
-    return r;
 }
 
 void rr_clear(int fd, struct rr_state *s)
@@ -333,5 +371,6 @@ void rr_clear(int fd, struct rr_state *s)
     struct iovec iov = {&c, 1};
     struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
 
+    atomic_store(&s->closing, true);
     (void)rr_recvmsg(fd, s, &m, MSG_PEEK | MSG_DONTWAIT);
 }

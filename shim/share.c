@@ -189,17 +189,18 @@ void sh_hold(struct sh_slot *s)
     atomic_fetch_add(&s->holders, 1);
 }
 
-/* The last one leaves the slot to whom it may be given next. */
 bool sh_drop(struct sh_slot *s)
 {
     uint32_t was = atomic_load(&s->holders);
 
     while (was > 0 && !atomic_compare_exchange_weak(&s->holders, &was, was - 1))
         ;
-    if (was != 1)
-        return false;
+    return was == 1;
+}
+
+void sh_free(struct sh_slot *s)
+{
     atomic_store(&s->cookie, 0);
-    return true;
 }
 
 void sh_fail(struct sh_slot *s, int error)

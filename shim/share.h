@@ -62,9 +62,11 @@ void sh_publish(struct sh_slot *s, uint64_t cookie);
 /* The slot that another process keeps for the connection, with one holder more, or NULL. */
 struct sh_slot *sh_join(uint64_t pool, uint32_t number, uint64_t cookie);
 
-/* One holder more or less. sh_drop() returns true to the last: the end is his to say. */
+/* One holder more or less. sh_drop() returns true to the last: the end is his to say, and then the
+ * slot his to free. */
 void sh_hold(struct sh_slot *s);
 bool sh_drop(struct sh_slot *s);
+void sh_free(struct sh_slot *s);
 
 /* --- the two locks ---------------------------------------------------------------------- */
 

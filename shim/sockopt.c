@@ -14,6 +14,7 @@
 #include "lock.h"
 #include "suites.h"
 #include "sys.h"
+#include "turn.h"
 #include "upgrade.h"
 
 /* --- our level: setting -------------------------------------------------------------- */
@@ -61,6 +62,29 @@ static int set_ca(struct fs_state *s, const void *value, socklen_t len)
     return copy_text(s->trust_store, sizeof(s->trust_store), value, len);
 }
 
+/* An int, 0 or 1. */
+static int read_switch(const void *value, socklen_t len, bool *on)
+{
+    int n;
+
+    if (len != sizeof(n))
+        return -EINVAL;
+    memcpy(&n, value, sizeof(n));
+    *on = n == 1;
+    return n == 0 || n == 1 ? 0 : -EINVAL;
+}
+
+/* Before the upgrade and after it. */
+static int set_eof_ok(struct fs_state *s, const void *value, socklen_t len)
+{
+    bool on;
+    int r = read_switch(value, len, &on);
+
+    if (r == 0)
+        atomic_store(&s->rr.eof_ok, on);
+    return r;
+}
+
 /* Options that wait for the upgrade. */
 static int set_before(int fd, int (*set)(struct fs_state *, const void *, socklen_t),
                       const void *value, socklen_t len)
@@ -81,8 +105,23 @@ static int set_before(int fd, int (*set)(struct fs_state *, const void *, sockle
             fs_put(s);
     }
     if (r == 0)
-        r = fs_kind(s) == FS_CONFIG ? set(s, value, len) : -EINVAL;
+        r = fs_kind(s) == FS_CONFIG || set == set_eof_ok ? set(s, value, len) : -EINVAL;
     lk_give(&saved);
+    return r;
+}
+
+static int update_keys(int fd, const void *value, socklen_t len)
+{
+    struct fs_state *s = fs_find(fd);
+    bool ask;
+    int r = read_switch(value, len, &ask);
+
+    if (r < 0)
+        return r;
+    if (!s || !fs_hold(s, fd))
+        return -ENOTCONN;
+    r = fs_kind(s) == FS_KERNEL ? tn_update(fd, &s->rr, ask) : -EOPNOTSUPP;
+    fs_release(s);
     return r;
 }
 
@@ -106,6 +145,10 @@ static int set_ours(int fd, int name, const void *value, socklen_t len)
         return set_before(fd, set_verify, value, len);
     case HTLS_SO_CA:
         return set_before(fd, set_ca, value, len);
+    case HTLS_SO_EOF_OK:
+        return set_before(fd, set_eof_ok, value, len);
+    case HTLS_SO_UPDATE_KEYS:
+        return update_keys(fd, value, len);
     case HTLS_SO_CLOSE_OUTPUT:
         return close_output(fd);
     default:
@@ -152,20 +195,20 @@ static int state_of(const struct fs_state *s)
 
 static const char *error_of(const struct fs_state *s)
 {
-    int broke = s ? atomic_load(&s->rr.error) : 0;
+    const char *why = s ? rr_why(&s->rr) : "";
 
-    if (broke)
-        return rr_text(broke);
+    if (*why)
+        return why;
     return s && s->facts.code ? s->facts.text : "";
 }
 
 /* Under the lock, for an upgrade may be writing the facts. */
 static int get_known(const struct fs_state *s, int name, void *value, socklen_t *len)
 {
-    static const struct facts none;
+    static const struct facts none = {.alert = -1};
     const struct facts *f = s ? &s->facts : &none;
     char mode[48];
-    int state;
+    int state, alert;
 
     switch (name) {
     case HTLS_SO_SERVER_NAME:
@@ -181,6 +224,10 @@ static int get_known(const struct fs_state *s, int name, void *value, socklen_t 
         return give_text(su_name(f->cipher), value, len);
     case HTLS_SO_ALPN_SELECTED:
         return give_text(f->alpn, value, len);
+    case HTLS_SO_ALERT:
+        alert = s ? atomic_load(&s->rr.alert) : -1;
+        alert = alert < 0 ? f->alert : alert;
+        return give(&alert, sizeof(alert), false, value, len);
     case HTLS_SO_MODE:
         snprintf(mode, sizeof(mode), "tx=%s rx=%s", f->mode_tx ? w_mode_name(f->mode_tx) : "none",
                  f->mode_rx ? w_mode_name(f->mode_rx) : "none");

@@ -11,6 +11,7 @@
 #include "client.h"
 #include "env.h"
 #include "gate.h"
+#include "keep.h"
 #include "hidden.h"
 #include "lock.h"
 #include "pending.h"
@@ -80,7 +81,10 @@ void up_poison(struct fs_state *s, int fd, int error)
 
 static void be_up(struct fs_state *s, enum fs_kind kind)
 {
-    rr_init(&s->rr, s->facts.version);
+    if (kind == FS_KERNEL)
+        kp_begin(&s->rr, &s->facts, en_socket());
+    else
+        rr_init(&s->rr, s->facts.version);
     s->rr.names = fs_names;
     if (kind == FS_KERNEL) {
         hd_close(&s->sock);
@@ -174,6 +178,7 @@ static int ask(struct fs_state *s, int fd, int gate, uint32_t fill, struct facts
     struct lk_saved saved;
     char *pem = NULL;
 
+    p.caps = kp_prepare(en_socket());
     p.alpn = *s->alpn ? s->alpn : NULL;
     p.trust_store = *s->trust_store ? s->trust_store : NULL;
     if (ca && !p.trust_store) {
@@ -415,6 +420,8 @@ int up_relay_error(struct fs_state *s, int fd)
     if (sock < 0)
         return error;
     r = cl_relay_end(sock, fd, shut_wr, &f);
+    if (f.code == W_CODE_RESET && atomic_load(&s->rr.eof_ok))
+        r = 0;
     lk_take(&saved);
     hd_close(&sock);
     if (r < 0) {

@@ -40,11 +40,33 @@ void fake_take(struct fake *d, int sock)
     CU_ASSERT_EQUAL(w_decode(&d->m, d->raw, m.len, nfds, W_TO_DAEMON), 0);
 }
 
+/* A client's line beside its conversation: it is welcomed, and nothing else. */
+static bool is_line(struct fake *d, int sock)
+{
+    uint8_t buf[512];
+    struct w_msg m;
+    char agent[64];
+    ssize_t n = recv(sock, buf, sizeof(buf), MSG_PEEK);
+
+    if (n <= 0 || w_decode(&m, buf, (size_t)n, 0, W_TO_DAEMON) < 0 || m.type != W_HELLO ||
+        w_text(&m, W_A_AGENT, agent, sizeof(agent)) < 0 || !strstr(agent, " line"))
+        return false;
+    CU_ASSERT_FATAL(d->n_lines < FAKE_LINES);
+    d->lines[d->n_lines++] = sock;
+    (void)recv(sock, buf, sizeof(buf), 0);
+    d->m.id = m.id;
+    fake_welcome(d, sock);
+    return true;
+}
+
 static void *run(void *arg)
 {
     struct fake *d = arg;
-    int sock = accept4(d->listener, NULL, NULL, SOCK_CLOEXEC);
+    int sock;
 
+    do
+        sock = accept4(d->listener, NULL, NULL, SOCK_CLOEXEC);
+    while (sock >= 0 && d->beside && is_line(d, sock));
     if (sock < 0)
         return NULL; /* the test's client never came */
     (void)poll(NULL, 0, d->slow_ms);
@@ -62,6 +84,8 @@ void fake_start(struct fake *d, void (*act)(struct fake *d, int sock))
     d->act = act;
     d->slow_ms = told.slow_ms;
     d->arg = told.arg;
+    d->beside = !told.talks_on_lines;
+    d->talks_on_lines = told.talks_on_lines;
     d->offers = told.offers;
     d->pool = told.pool;
     strcpy(d->dir, "/tmp/htls-unit-XXXXXX");
@@ -80,6 +104,8 @@ void fake_stop(struct fake *d)
     pthread_join(d->thread, NULL);
     for (unsigned i = 0; i < d->nfds; i++)
         close(d->fds[i]);
+    for (unsigned i = 0; i < d->n_lines; i++)
+        close(d->lines[i]);
     close(d->listener);
     unlink(d->path);
     rmdir(d->dir);

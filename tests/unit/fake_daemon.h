@@ -3,22 +3,28 @@
 #define HTLS_TESTS_FAKE_DAEMON_H
 
 #include <pthread.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "../../proto/wire.h"
 
 #define FAKE_MESSAGES 32
+#define FAKE_LINES 8
 
 struct fake {
     char dir[32], path[64]; /* path is what a client connects to */
     int listener;
+    int lines[FAKE_LINES]; /* of clients that keep one beside (shim/line.h); they are welcomed */
+    unsigned n_lines;
     pthread_t thread;
     void (*act)(struct fake *d, int sock); /* called with the first client; closes nothing */
     int slow_ms;                           /* before it does anything at all */
     void *arg;                             /* the test's own */
-    uint32_t offers;                       /* capabilities that it says it has */
-    uint64_t pool;                         /* RESULT gives slot 5 of this one; 0 = none */
+    bool talks_on_lines;                   /* act gets lines too */
+    bool beside;
+    uint32_t offers; /* capabilities that it says it has */
+    uint64_t pool;   /* RESULT gives slot 5 of this one; 0 = none */
 
     uint16_t types[FAKE_MESSAGES]; /* of the messages that came */
     unsigned n;

@@ -27,38 +27,6 @@ static void test_before(void)
     htls_free(h);
 }
 
-static void test_settings(void)
-{
-    static const uint16_t suites[33];
-    char path[108];
-
-    h = htls_new();
-    memset(path, 'x', sizeof(path) - 1);
-    path[107] = '\0';
-    CU_ASSERT_EQUAL(htls_set_daemon(h, path), 0);
-    CU_ASSERT_EQUAL(
-        htls_set_daemon(h, "0123456789012345678901234567890123456789012345678901234567890123"
-                           "01234567890123456789012345678901234567890123456789"),
-        -ENAMETOOLONG);
-    CU_ASSERT_EQUAL(htls_set_alpn(h, "h2,http/1.1"), 0);
-    CU_ASSERT_EQUAL(htls_set_alpn(h, "h2,,"), -EINVAL);
-    CU_ASSERT_EQUAL(htls_set_alpn(h, NULL), 0);
-    CU_ASSERT_EQUAL(htls_set_versions(h, 0x0303, 0x0304), 0);
-    CU_ASSERT_EQUAL(htls_set_versions(h, 0x0304, 0x0303), -EINVAL);
-    CU_ASSERT_EQUAL(htls_set_versions(h, 0x0302, 0x0303), -EINVAL);
-    CU_ASSERT_EQUAL(htls_set_versions(h, 0x0304, 0x0305), -EINVAL);
-    CU_ASSERT_EQUAL(htls_set_suites(h, suites, 32), 0);
-    CU_ASSERT_EQUAL(htls_set_suites(h, suites, 33), -EINVAL);
-    CU_ASSERT_EQUAL(htls_set_suites(h, NULL, 0), 0);
-    CU_ASSERT_EQUAL(htls_set_ca(h, "", W_TRUST_MAX + 1), -EFBIG);
-    CU_ASSERT_EQUAL(htls_set_ca(h, NULL, 0), 0);
-    CU_ASSERT_EQUAL(htls_set_path(h, HTLS_PATH_RELAY), 0);
-    CU_ASSERT_EQUAL(htls_set_path(h, 3), -EINVAL);
-    CU_ASSERT_EQUAL(htls_set_path(h, -1), -EINVAL);
-    CU_ASSERT_EQUAL(htls_set_verify(h, 0), 0);
-    htls_free(h);
-}
-
 /* What cannot begin leaves the program's descriptor as it was, and the object too. */
 static void test_wrong_descriptor(void)
 {
@@ -285,7 +253,6 @@ void suite_api(void)
     CU_pSuite suite = CU_add_suite("api", NULL, NULL);
 
     CU_add_test(suite, "before the handshake", test_before);
-    CU_add_test(suite, "settings", test_settings);
     CU_add_test(suite, "descriptors that will not do", test_wrong_descriptor);
     CU_add_test(suite, "kernel mode", test_kernel);
     CU_add_test(suite, "early bytes", test_early);

@@ -74,14 +74,14 @@ static void test_reuse(void)
 
     memcpy(s->name, "secret", 7);
     atomic_store(&s->rr.error, 5);
-    atomic_store(&s->shared, true);
+    atomic_store(&s->left, true);
     s->no_verify = true;
     give_back(s);
     again = fs_new(FS_CONFIG);
     CU_ASSERT_STRING_EQUAL(again->name, "");
     CU_ASSERT_EQUAL(atomic_load(&again->rr.error), 0);
     CU_ASSERT_EQUAL(atomic_load(&again->rr.alert), -1);
-    CU_ASSERT_FALSE(atomic_load(&again->shared));
+    CU_ASSERT_FALSE(atomic_load(&again->left));
     CU_ASSERT_FALSE(again->no_verify);
     give_back(again);
 }
@@ -154,24 +154,83 @@ static void test_each(void)
     give_back(s);
 }
 
-/* After fork nobody knows who is the last holder: neither process says the end on its own. */
-static void test_fork(void)
+static struct fs_state *up(void)
 {
     struct fs_state *s = fs_new(FS_KERNEL);
+
+    kp_begin(&s->rr, &(struct facts){.version = 0x0304, .cookie = 1}, "/nowhere");
+    fs_attach(FD, s);
+    fs_attach(FD + 1, s); /* two numbers are no two holders */
+    return s;
+}
+
+static void down(struct fs_state *s)
+{
+    fs_detach(FD);
+    fs_detach(FD + 1);
+    fs_put(s);
+}
+
+static int holders(const struct fs_state *s)
+{
+    return (int)atomic_load(&s->rr.slot->holders);
+}
+
+/* Each process of a fork is a holder; the last to leave says the end. */
+static void test_fork(void)
+{
+    struct fs_state *s = up();
     int status = -1;
     pid_t child;
 
-    fs_attach(FD, s);
-    CU_ASSERT_FALSE(atomic_load(&s->shared));
+    CU_ASSERT_EQUAL(holders(s), 1);
     child = fork();
     if (child == 0)
-        _exit(fs_find(FD) == s && atomic_load(&s->shared) ? 0 : 1);
+        _exit(fs_find(FD) == s && holders(s) == 2 && !fs_leave(s) ? 0 : 1);
     CU_ASSERT_FATAL(child > 0);
     CU_ASSERT_EQUAL(waitpid(child, &status, 0), child);
     CU_ASSERT_EQUAL(status, 0);
-    CU_ASSERT_TRUE(atomic_load(&s->shared));
-    fs_detach(FD);
-    give_back(s);
+    CU_ASSERT_EQUAL(holders(s), 1);
+    CU_ASSERT_TRUE(fs_leave(s));
+    CU_ASSERT_FALSE(fs_leave(s));
+    down(s);
+}
+
+/* The parent is gone first: it was the child's to say. */
+static void test_fork_child_last(void)
+{
+    struct fs_state *s = up();
+    int status = -1, go[2];
+    pid_t child;
+    char c;
+
+    CU_ASSERT_EQUAL_FATAL(pipe(go), 0);
+    child = fork();
+    if (child == 0)
+        _exit(read(go[0], &c, 1) == 1 && fs_leave(s) ? 0 : 1);
+    CU_ASSERT_FALSE(fs_leave(s));
+    CU_ASSERT_EQUAL(write(go[1], "x", 1), 1);
+    CU_ASSERT_EQUAL(waitpid(child, &status, 0), child);
+    CU_ASSERT_EQUAL(status, 0);
+    close(go[0]);
+    close(go[1]);
+    down(s);
+}
+
+static void test_fork_failed(void)
+{
+    struct fs_state *s = up();
+    struct lk_saved saved;
+
+    lk_take(&saved);
+    before_fork();
+    lk_give(&saved);
+    CU_ASSERT_EQUAL(holders(s), 2);
+    fs_fork_failed();
+    CU_ASSERT_EQUAL(holders(s), 1);
+    fs_fork_failed(); /* of a fork before which it was not counted */
+    CU_ASSERT_EQUAL(holders(s), 1);
+    down(s);
 }
 
 void suite_fdstate(void)
@@ -187,4 +246,6 @@ void suite_fdstate(void)
     CU_add_test(suite, "the count of gates", test_gates);
     CU_add_test(suite, "walking the table", test_each);
     CU_add_test(suite, "fork", test_fork);
+    CU_add_test(suite, "the child holds it last", test_fork_child_last);
+    CU_add_test(suite, "no fork after all", test_fork_failed);
 }

@@ -49,6 +49,17 @@ static ssize_t get(void)
     return io_read(s, end[0], &c, 1, MSG_DONTWAIT);
 }
 
+static int ask(bool quiet)
+{
+    struct io_turn t;
+    int r = io_begin(&t, s, end[0], MSG_DONTWAIT, quiet);
+
+    if (r == 0)
+        io_end(&t, 1, 16384, 1);
+    CU_ASSERT_EQUAL(atomic_load(&s->users), 0);
+    return r;
+}
+
 static void test_plain(void)
 {
     for (enum fs_kind kind = FS_FREE; kind <= FS_FAILED; kind++) {
@@ -65,14 +76,14 @@ static void test_failed(void)
     atomic_store(&s->so_error, EKEYREJECTED);
     for (int i = 0; i < 2; i++) {
         CU_ASSERT_EQUAL(get(), -EKEYREJECTED);
-        CU_ASSERT_EQUAL(io_may_write(s, end[0], 0, false), -EKEYREJECTED);
+        CU_ASSERT_EQUAL(ask(false), -EKEYREJECTED);
         CU_ASSERT_EQUAL(atomic_load(&s->so_error), 0); /* the call that met it has told of it */
     }
     CU_ASSERT_EQUAL(io_shutdown(s, end[0], SHUT_WR), -ENOTCONN);
     finish();
     begin(FS_BUSY);
     CU_ASSERT_EQUAL(get(), -EBUSY);
-    CU_ASSERT_EQUAL(io_may_write(s, end[0], 0, false), -EBUSY);
+    CU_ASSERT_EQUAL(ask(false), -EBUSY);
     CU_ASSERT_EQUAL(io_shutdown(s, end[0], SHUT_WR), -EBUSY);
     finish();
 }
@@ -85,7 +96,7 @@ static void test_relay(void)
     CU_ASSERT_EQUAL(get(), -EAGAIN);
     CU_ASSERT_EQUAL(io_read(s, end[0], NULL, 0, 0), 0); /* would wait, and is no end */
     CU_ASSERT_EQUAL(io_recvmsg(s, end[0], &empty, 0), 0);
-    CU_ASSERT_EQUAL(io_may_write(s, end[0], 0, false), 0);
+    CU_ASSERT_EQUAL(ask(false), 0);
     CU_ASSERT_EQUAL(write(end[1], "x", 1), 1);
     CU_ASSERT_EQUAL(get(), 1);
     CU_ASSERT_EQUAL(shutdown(end[1], SHUT_WR), 0);
@@ -141,13 +152,13 @@ static void test_shut(void)
 {
     begin(FS_KERNEL);
     signal(SIGPIPE, on_pipe);
-    CU_ASSERT_EQUAL(io_may_write(s, end[0], 0, false), 0);
+    CU_ASSERT_EQUAL(ask(false), 0);
     sy.sendmsg = full;
     CU_ASSERT_EQUAL(io_shutdown(s, end[0], SHUT_WR), 0);
     sy.sendmsg = sendmsg;
-    CU_ASSERT_EQUAL(io_may_write(s, end[0], 0, true), -EPIPE);
+    CU_ASSERT_EQUAL(ask(true), -EPIPE);
     CU_ASSERT_EQUAL(pipes, 0);
-    CU_ASSERT_EQUAL(io_may_write(s, end[0], 0, false), -EPIPE);
+    CU_ASSERT_EQUAL(ask(false), -EPIPE);
     CU_ASSERT_EQUAL(pipes, 1);
     signal(SIGPIPE, SIG_DFL);
     finish();

@@ -32,6 +32,10 @@ static struct fs_state *begin(enum fs_kind kind)
     s = fs_new(kind);
     CU_ASSERT_PTR_NOT_NULL_FATAL(s);
     CU_ASSERT_EQUAL(fs_attach(pair[0], s), 0);
+    if (kind == FS_KERNEL) {
+        kp_begin(&s->rr, &(struct facts){.version = 0x0304, .cookie = 1}, "/nowhere");
+        s->rr.names = fs_names;
+    }
     lk_give(&saved);
     goodbyes = 0;
     sy.sendmsg = count_alerts;
@@ -70,7 +74,7 @@ static void test_goodbye(void)
     for (int row = 0; row < 4; row++) {
         s = begin(row == 0 ? FS_RELAY : FS_KERNEL);
         if (row == 1)
-            atomic_store(&s->shared, true);
+            sh_hold(s->rr.slot); /* a child of ours, say */
         if (row == 2)
             atomic_store(&s->rr.error, ECONNRESET);
         if (row == 3)
@@ -79,6 +83,29 @@ static void test_goodbye(void)
         CU_ASSERT_EQUAL(goodbyes, 0);
         finish();
     }
+}
+
+/* exit(3): every connection that only this process holds, once, whatever numbers it has. */
+static void test_exit(void)
+{
+    struct fs_state *s = begin(FS_KERNEL);
+
+    li_duplicated(pair[0], pair[1]);
+    li_exiting();
+    CU_ASSERT_EQUAL(goodbyes, 1);
+    li_exiting();
+    CU_ASSERT_EQUAL(goodbyes, 1);
+    CU_ASSERT_EQUAL(atomic_load(&s->users), 0);
+    li_closing(pair[0]);
+    li_closing(pair[1]);
+    CU_ASSERT_EQUAL(goodbyes, 1);
+    finish();
+    s = begin(FS_KERNEL);
+    sh_hold(s->rr.slot); /* another process has it */
+    li_exiting();
+    CU_ASSERT_EQUAL(goodbyes, 0);
+    li_closing(pair[0]);
+    finish();
 }
 
 static unsigned looks;
@@ -98,7 +125,8 @@ static void test_clears(void)
     for (int last = 0; last < 2; last++) {
         struct fs_state *s = begin(FS_KERNEL);
 
-        atomic_store(&s->shared, !last);
+        if (!last)
+            sh_hold(s->rr.slot);
         looks = 0;
         sy.recvmsg = nothing;
         li_closing(pair[0]);
@@ -317,6 +345,7 @@ void suite_life(void)
 
     CU_add_test(suite, "close", test_close);
     CU_add_test(suite, "who says goodbye", test_goodbye);
+    CU_add_test(suite, "exit", test_exit);
     CU_add_test(suite, "no ticket is left unread", test_clears);
     CU_add_test(suite, "duplicates", test_duplicates);
     CU_add_test(suite, "sockets that are duplicated", test_dup_is_noticed);

@@ -139,6 +139,7 @@ static void begin(int *turns)
     seen = calloc(1, sizeof(*seen));
     CU_ASSERT_PTR_NOT_NULL_FATAL(seen);
     d.arg = turns;
+    d.talks_on_lines = true;
     fake_start(&d, act);
 }
 
@@ -259,8 +260,9 @@ static void test_broken(void)
     finish();
     turns = 1; /* closes on every request */
     begin(&turns);
-    CU_ASSERT_EQUAL(rekey(1, 100, &a), -EPIPE);
-    CU_ASSERT_EQUAL(a.facts.code, W_CODE_NO_DAEMON);
+    CU_ASSERT(rekey(1, 100, &a) < 0);
+    CU_ASSERT(a.facts.code == W_CODE_NO_DAEMON || a.facts.code == W_CODE_TIMEOUT);
+    CU_ASSERT(atomic_load(&seen->connections) > 1 && atomic_load(&seen->connections) < 20);
     finish();
 }
 

@@ -127,7 +127,9 @@ static void test_fatal_alert(void)
     CU_ASSERT_EQUAL(atomic_load(&s.alert), 20);
     CU_ASSERT_EQUAL(take(64, 0), -EPROTO);
     CU_ASSERT_FALSE(atomic_load(&s.eof));
-    CU_ASSERT_TRUE(strlen(rr_text(EPROTO)) > 0);
+    CU_ASSERT_PTR_NOT_NULL(strstr(rr_why(&s), "alert 20"));
+    CU_ASSERT_EQUAL(shut_how, SHUT_RDWR);
+    CU_ASSERT_EQUAL(sends, 0); /* an alert is not answered */
 }
 
 /* A warning means nothing in TLS 1.3 (all but two alerts are fatal there), and something in 1.2. */
@@ -160,7 +162,7 @@ static void test_key_update(void)
     reads = 0;
     CU_ASSERT_EQUAL(take(64, 0), -EKEYEXPIRED);
     CU_ASSERT_EQUAL(reads, 0);
-    CU_ASSERT_PTR_NOT_NULL(strstr(rr_text(EKEYEXPIRED), "key"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(rr_why(&s), "key"));
 }
 
 static void test_other_records(void)
@@ -185,6 +187,50 @@ static void test_truncation(void)
     fresh(0x0304, FIN); /* the program has shut reading: it made the end itself */
     atomic_store(&s.shut_rd, true);
     CU_ASSERT_EQUAL(take(64, 0), 0);
+}
+
+/* For this program any end is one; a reset is none. */
+static void test_truncation_allowed(void)
+{
+    fresh(0x0304, FIN);
+    atomic_store(&s.eof_ok, true);
+    data("half");
+    expect("half", 64, 0);
+    CU_ASSERT_EQUAL(take(64, 0), 0);
+    CU_ASSERT_EQUAL(take(64, 0), 0);
+    CU_ASSERT_EQUAL(atomic_load(&s.error), 0);
+    ending = BROKEN;
+    broken_errno = ECONNRESET;
+    CU_ASSERT_EQUAL(take(64, 0), -ECONNRESET);
+    atomic_store(&s.eof_ok, false);
+}
+
+/* What another process was given is gone from the kernel: its slot tells. */
+static void test_other_holders(void)
+{
+    fresh(0x0304, FIN);
+    s.slot = sh_claim(0, 0);
+    atomic_fetch_or(&s.slot->flags, SH_EOF);
+    CU_ASSERT_EQUAL(take(64, 0), 0);
+    CU_ASSERT_TRUE(atomic_load(&s.eof));
+    sh_free(s.slot);
+    fresh(0x0304, FIN);
+    s.slot = sh_claim(0, 0);
+    sh_fail(s.slot, EBADMSG);
+    CU_ASSERT_EQUAL(take(64, 0), -EBADMSG);
+    CU_ASSERT_PTR_NOT_NULL(strstr(rr_why(&s), "authenticate"));
+    sh_free(s.slot);
+    fresh(0x0304, BROKEN);
+    s.slot = sh_claim(0, 0);
+    broken_errno = ECONNRESET;
+    data("twelve bytes");
+    expect("tw", 2, MSG_PEEK);
+    expect("twelve", 6, 0);
+    expect(" bytes", 64, 0);
+    CU_ASSERT_EQUAL(atomic_load(&s.slot->moved), 12);
+    CU_ASSERT_EQUAL(take(64, 0), -ECONNRESET);
+    CU_ASSERT_EQUAL(sh_error(s.slot), ECONNRESET);
+    sh_free(s.slot);
 }
 
 static void test_errors(void)
@@ -354,41 +400,6 @@ static void test_callers_header(void)
     CU_ASSERT_PTR_EQUAL(m.msg_iov, &iov);
 }
 
-/* --- sending the end
- * ------------------------------------------------------------------------------ */
-
-static void test_send_close_notify(void)
-{
-    fresh(0x0304, QUIET);
-    CU_ASSERT_EQUAL(rr_close_notify(7, &s, 0), 0);
-    CU_ASSERT_EQUAL(sent_type, ALERT);
-    CU_ASSERT_EQUAL(sent[0], 1);
-    CU_ASSERT_EQUAL(sent[1], 0);
-    CU_ASSERT_EQUAL(rr_close_notify(7, &s, 0), 0);
-    CU_ASSERT_EQUAL(sends, 1);
-}
-
-static void test_send_close_notify_full(void)
-{
-    fresh(0x0304, QUIET);
-    refuse_sends = 1;
-    refuse_with = EAGAIN;
-    CU_ASSERT_EQUAL(rr_close_notify(7, &s, 1000), 0);
-    CU_ASSERT_EQUAL(sends, 2);
-    CU_ASSERT_EQUAL(polls, 1);
-    fresh(0x0304, QUIET);
-    refuse_sends = 1;
-    CU_ASSERT_EQUAL(rr_close_notify(7, &s, 0), -EAGAIN);
-    CU_ASSERT_EQUAL(polls, 0);
-    CU_ASSERT_EQUAL(rr_close_notify(7, &s, 0), 0); /* it is still due */
-    CU_ASSERT_EQUAL(sends, 2);
-    fresh(0x0304, QUIET);
-    refuse_sends = 1;
-    refuse_with = EPIPE;
-    CU_ASSERT_EQUAL(rr_close_notify(7, &s, 1000), -EPIPE);
-    CU_ASSERT_EQUAL(polls, 0);
-}
-
 static int init(void)
 {
     real = sy;
@@ -421,6 +432,8 @@ void suite_records(void)
     CU_add_test(suite, "KeyUpdate", test_key_update);
     CU_add_test(suite, "other records", test_other_records);
     CU_add_test(suite, "the end without close_notify", test_truncation);
+    CU_add_test(suite, "the same, allowed", test_truncation_allowed);
+    CU_add_test(suite, "what another holder met", test_other_holders);
     CU_add_test(suite, "errors of the kernel", test_errors);
     CU_add_test(suite, "an empty record", test_empty_record);
     CU_add_test(suite, "MSG_PEEK", test_peek);
@@ -431,6 +444,4 @@ void suite_records(void)
     CU_add_test(suite, "closed while it waits", test_closed_meanwhile);
     CU_add_test(suite, "nothing asked for, MSG_OOB", test_nothing_asked);
     CU_add_test(suite, "the caller's header", test_callers_header);
-    CU_add_test(suite, "close_notify is sent once", test_send_close_notify);
-    CU_add_test(suite, "close_notify into a full buffer", test_send_close_notify_full);
 }

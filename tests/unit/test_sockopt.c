@@ -170,12 +170,49 @@ static void test_states(void)
     CU_ASSERT_EQUAL(get_state(), HTLS_STATE_CLOSED);
     atomic_store(&s->rr.error, EBADMSG);
     CU_ASSERT_EQUAL(get_state(), HTLS_STATE_FAILED);
-    is_text(HTLS_SO_ERROR, rr_text(EBADMSG));
+    is_text(HTLS_SO_ERROR, rr_why(&s->rr));
+    CU_ASSERT_PTR_NOT_NULL(strstr(rr_why(&s->rr), "authenticate"));
     finish();
     begin(FS_FAILED);
     s->facts.code = W_CODE_TIMEOUT;
     strcpy(s->facts.text, "too slow");
     is_text(HTLS_SO_ERROR, "too slow");
+    finish();
+}
+
+static void test_kernel_connection(void)
+{
+    int value = 1, two = 2;
+    socklen_t n = sizeof(value);
+    char byte = 1;
+
+    CU_ASSERT_EQUAL(so_get(0, HTLS_LEVEL, HTLS_SO_ALERT, &value, &n), -ENOTSOCK);
+    begin(FS_KERNEL);
+    CU_ASSERT_EQUAL(so_get(tcp[0], HTLS_LEVEL, HTLS_SO_ALERT, &value, &n), 0);
+    CU_ASSERT_EQUAL(value, -1);
+    atomic_store(&s->rr.alert, 48);
+    CU_ASSERT_EQUAL(so_get(tcp[0], HTLS_LEVEL, HTLS_SO_ALERT, &value, &n), 0);
+    CU_ASSERT_EQUAL(value, 48);
+    rr_explain(&s->rr, "used up"); /* no error to a reader */
+    is_text(HTLS_SO_ERROR, "used up");
+    CU_ASSERT_EQUAL(get_state(), HTLS_STATE_UP);
+    value = 1;
+    CU_ASSERT_EQUAL(so_set(tcp[0], HTLS_LEVEL, HTLS_SO_EOF_OK, &value, sizeof(value)), 0);
+    CU_ASSERT_TRUE(atomic_load(&s->rr.eof_ok));
+    CU_ASSERT_EQUAL(so_set(tcp[0], HTLS_LEVEL, HTLS_SO_EOF_OK, &byte, 1), -EINVAL);
+    CU_ASSERT_EQUAL(so_set(tcp[0], HTLS_LEVEL, HTLS_SO_EOF_OK, &two, sizeof(two)), -EINVAL);
+    value = 0;
+    CU_ASSERT_EQUAL(so_set(tcp[0], HTLS_LEVEL, HTLS_SO_EOF_OK, &value, sizeof(value)), 0);
+    CU_ASSERT_FALSE(atomic_load(&s->rr.eof_ok));
+    CU_ASSERT_EQUAL(so_set(tcp[0], HTLS_LEVEL, HTLS_SO_UPDATE_KEYS, &value, sizeof(value)),
+                    -EOPNOTSUPP); /* no daemon keeps it */
+    CU_ASSERT_EQUAL(so_set(tcp[0], HTLS_LEVEL, HTLS_SO_UPDATE_KEYS, &two, sizeof(two)), -EINVAL);
+    CU_ASSERT_EQUAL(so_set(tcp[1], HTLS_LEVEL, HTLS_SO_UPDATE_KEYS, &value, sizeof(value)),
+                    -ENOTCONN);
+    finish();
+    begin(FS_RELAY);
+    CU_ASSERT_EQUAL(so_set(tcp[0], HTLS_LEVEL, HTLS_SO_UPDATE_KEYS, &value, sizeof(value)),
+                    -EOPNOTSUPP);
     finish();
 }
 
@@ -224,5 +261,6 @@ void suite_sockopt(void)
     CU_add_test(suite, "the table of numbers", test_numbers);
     CU_add_test(suite, "answers", test_answers);
     CU_add_test(suite, "states", test_states);
+    CU_add_test(suite, "a kernel connection", test_kernel_connection);
     CU_add_test(suite, "other levels", test_other_levels);
 }
