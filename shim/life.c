@@ -10,6 +10,7 @@
 #include "goodbye.h"
 #include "hidden.h"
 #include "keep.h"
+#include "line.h"
 #include "lock.h"
 #include "pending.h"
 #include "swap.h"
@@ -115,7 +116,7 @@ static int make_room(int fd)
     return 0;
 }
 
-static int meet_hidden(int fd, bool replace)
+static int try_hidden(int fd, bool replace)
 {
     struct lk_saved saved;
     int r = 0;
@@ -129,6 +130,17 @@ static int meet_hidden(int fd, bool replace)
         r = replace ? make_room(fd) : -EBADF;
     lk_give(&saved);
     return r;
+}
+
+/* The line to the daemon is let go: it has a lock of its own, which may be waited for. */
+static int meet_hidden(int fd, bool replace)
+{
+    int r = try_hidden(fd, replace);
+
+    if (r != -EBUSY)
+        return r;
+    ln_leave(fd);
+    return try_hidden(fd, replace);
 }
 
 bool li_hidden_in(unsigned first, unsigned last, unsigned *fd)

@@ -261,6 +261,16 @@ void ln_tell(const char *daemon, const struct ln_request *q)
     lk_leave(&mutex, &saved);
 }
 
+void ln_leave(int fd)
+{
+    struct lk_saved saved;
+
+    lk_enter(&mutex, &saved);
+    if (line.sock == fd)
+        hang_up();
+    lk_leave(&mutex, &saved);
+}
+
 uint32_t ln_caps(const char *daemon, int wait_ms)
 {
     uint64_t deadline = cl_now() + (uint64_t)wait_ms;

@@ -46,6 +46,10 @@ int ln_ask(const char *daemon, const struct ln_request *q, int wait_ms, bool pat
 /* Tells it, and waits for nothing: what cannot be told now is not told. */
 void ln_tell(const char *daemon, const struct ln_request *q);
 
+/* Closes the line if it has this number: the program wants it. It is opened again at the next need.
+ */
+void ln_leave(int fd);
+
 /* What the daemon can do (W_CAP_ bits), 0 when it cannot be asked. */
 uint32_t ln_caps(const char *daemon, int wait_ms);
 

@@ -326,6 +326,23 @@ static void test_number_lost(void)
     finish();
 }
 
+static void test_leave(void)
+{
+    struct ln_answer a;
+    int number;
+
+    begin(NULL);
+    CU_ASSERT_EQUAL(rekey(1, 5000, &a), 0);
+    number = line.sock;
+    ln_leave(number + 1);
+    CU_ASSERT_EQUAL(line.sock, number);
+    ln_leave(number);
+    CU_ASSERT_EQUAL(fcntl(number, F_GETFD), -1);
+    CU_ASSERT_EQUAL(rekey(2, 5000, &a), 0);
+    CU_ASSERT_EQUAL(atomic_load(&seen->connections), 2);
+    finish();
+}
+
 static int child_of_fork(void)
 {
     struct ln_answer a;
@@ -387,5 +404,6 @@ void suite_line(void)
     CU_add_test(suite, "a daemon that says nothing", test_silence);
     CU_add_test(suite, "a daemon that is not there yet", test_patience);
     CU_add_test(suite, "a number that the program took", test_number_lost);
+    CU_add_test(suite, "a number that the program wants", test_leave);
     CU_add_test(suite, "fork", test_fork);
 }

@@ -205,10 +205,10 @@ def case_close_in_handshake(a, count):
         t = s.dup()
         s.close()
         t.close()
-    # What was made at the first upgrade stays: one hidden descriptor.
+    # What was made at the first upgrade stays: the set of upgrades, the line to the daemon.
     after = [n for n in open_fds() if n < 900]
     equal(after, [n for n in before if n < 900], "descriptors")
-    check(len(open_fds()) <= len(before) + 1, f"hidden descriptors leak: {open_fds()}")
+    check(len(open_fds()) <= len(before) + 2, f"hidden descriptors leak: {open_fds()}")
 
 
 def case_close_other_thread(a):
@@ -230,7 +230,7 @@ def case_close_other_thread(a):
     check(not thread.is_alive(), "the upgrade goes on")
     equal(result, [errno.EBADF], "the errno")
     s.detach()
-    equal(open_fds(), before, "descriptors")
+    check(len(open_fds()) <= len(before) + 1, f"more than the line to the daemon: {open_fds()}")
 
 
 def case_no_leaks(a, count):
