@@ -172,10 +172,12 @@ static int check_start(struct htls *h, int fd, const char *name)
 EXPORT int htls_start(struct htls *h, int fd, const char *name, int timeout_ms)
 {
     struct cl_params p = {.caps = W_CAP_EARLY};
+    socklen_t n = sizeof(h->linger);
     int r = check_start(h, fd, name);
 
     if (r < 0)
         return r;
+    (void)sy.getsockopt(fd, SOL_SOCKET, SO_LINGER, &h->linger, &n);
     h->facts = (struct facts){.alert = -1}; /* a refused argument of an earlier call is forgotten */
     r = set_string(&h->name, name);
     if (r == 0)
@@ -233,6 +235,8 @@ static int conclude(struct htls *h, int r, struct cl_result *result)
         if (r < 0)
             cl_failed(&h->facts, W_CODE_INTERNAL_ERROR, -r, "dup3: %s", strerror(-r));
     }
+    if (h->linger.l_onoff) /* on a relay's end it has no effect, and is there to be asked for */
+        (void)sy.setsockopt(h->fd, SOL_SOCKET, SO_LINGER, &h->linger, sizeof(h->linger));
     if (r < 0) {
         poison(h->fd);
         sy.close(h->sock);
