@@ -169,9 +169,9 @@ static int check_start(struct htls *h, int fd, const char *name)
     return 0;
 }
 
-EXPORT int htls_start(struct htls *h, int fd, const char *name, int timeout_ms)
+static int start(struct htls *h, int fd, const char *name, int timeout_ms, bool prompt)
 {
-    struct cl_params p = {.caps = W_CAP_EARLY};
+    struct cl_params p = {.prompt = prompt, .caps = W_CAP_EARLY};
     socklen_t n = sizeof(h->linger);
     int r = check_start(h, fd, name);
 
@@ -207,6 +207,11 @@ EXPORT int htls_start(struct htls *h, int fd, const char *name, int timeout_ms)
     }
     h->running = true;
     return 0;
+}
+
+EXPORT int htls_start(struct htls *h, int fd, const char *name, int timeout_ms)
+{
+    return start(h, fd, name, timeout_ms, true);
 }
 
 EXPORT int htls_pollfd(const struct htls *h)
@@ -274,7 +279,7 @@ EXPORT int htls_finish(struct htls *h)
 EXPORT int htls_connect(struct htls *h, int fd, const char *name, int timeout_ms)
 {
     struct cl_result result = {.fd = -1};
-    int r = htls_start(h, fd, name, timeout_ms);
+    int r = start(h, fd, name, timeout_ms, false);
 
     if (r < 0)
         return r;

@@ -173,7 +173,7 @@ static bool orphaned(struct fs_state *s)
 /* f is the caller's own: who asks for the state's facts meanwhile sees the old ones. */
 static int ask(struct fs_state *s, int fd, int gate, uint32_t fill, struct facts *f)
 {
-    struct cl_params p = {.name = s->name, .no_verify = s->no_verify};
+    struct cl_params p = {.name = s->name, .no_verify = s->no_verify, .prompt = gate >= 0};
     const char *ca = en_ca_file();
     int r = 0, sock = -1;
     struct lk_saved saved;

@@ -158,3 +158,15 @@ def case_close_all(a):
     for fd in range(900, 2000):  # what take_over() left; one epoll set is ours
         libc.close(fd)
     check(len(hidden()) <= len(before) + 1, f"{hidden()}")
+
+
+def case_busy(a):
+    """A daemon that takes nobody in does not hold up a program that does not wait."""
+    with dial(a) as s:
+        s.setblocking(False)
+        began = time.monotonic()
+        fails("ETIMEDOUT", "the option", s.setsockopt, LEVEL, NAME, b"localhost")
+        check(time.monotonic() - began < 10, "it waited as long as a handshake may take")
+        check("busy" in text(s, ERROR), text(s, ERROR))
+        equal(state(s), FAILED, "the state")
+        fails("ETIMEDOUT", "send", s.send, b"PLAINTEXT")
