@@ -14,9 +14,9 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "../proto/posths.h"
 #include "../proto/secret.h"
 #include "keylog.h"
-#include "posths.h"
 #include "record.h"
 #include "sockbio.h"
 #include "tlserr.h"

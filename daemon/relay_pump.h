@@ -4,7 +4,7 @@
 
 #include <stdbool.h>
 
-#include "posths.h"
+#include "../proto/posths.h"
 #include "record.h"
 #include "relay.h"
 #include "rest.h"

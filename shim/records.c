@@ -11,6 +11,7 @@
 #include <poll.h>
 #include <string.h>
 
+#include "lock.h"
 #include "sys.h"
 
 #ifndef SOL_TLS
@@ -20,9 +21,8 @@
 enum { ALERT = 21, HANDSHAKE = 22, DATA = 23 };
 enum { CLOSE_NOTIFY = 0, USER_CANCELED = 90 };
 enum { LEVEL_WARNING = 1, LEVEL_FATAL = 2 };
-enum { NEW_SESSION_TICKET = 4, KEY_UPDATE = 24, HELLO_REQUEST = 0 };
 
-#define HEAD 8     /* bytes of a control record that anything is decided by */
+#define HEAD 2     /* bytes of an alert */
 #define IOV_COPY 8 /* MSG_WAITALL is served over so many buffers, else a call may return short */
 
 void rr_init(struct rr_state *s, uint16_t version)
@@ -69,24 +69,65 @@ union control {
     char bytes[CMSG_SPACE(1)];
 };
 
-static size_t gather(const struct msghdr *m, size_t n, uint8_t head[HEAD])
+/* A record that is not data, as its pieces come. */
+struct other {
+    int type;
+    size_t n;
+    uint8_t head[HEAD];
+    struct ph_stream at; /* handshake messages may begin in one record and end in another */
+    int error;           /* what they mean to a program that cannot follow them; 0 = nothing */
+};
+
+/* Two threads may read one socket: each goes on from where the other has left it. */
+static void begin_other(struct rr_state *s, struct other *o, int type)
 {
-    size_t have = 0;
+    struct lk_saved saved;
 
-    for (size_t i = 0; i < m->msg_iovlen && have < HEAD && have < n; i++) {
-        size_t step = m->msg_iov[i].iov_len;
+    *o = (struct other){.type = type};
+    lk_take(&saved);
+    o->at = s->messages;
+    lk_give(&saved);
+}
 
-        step = step < n - have ? step : n - have;
-        step = step < HEAD - have ? step : HEAD - have;
-        memcpy(head + have, m->msg_iov[i].iov_base, step);
-        have += step;
+static void end_other(struct rr_state *s, const struct other *o)
+{
+    struct lk_saved saved;
+
+    if (o->type != HANDSHAKE)
+        return;
+    lk_take(&saved);
+    s->messages = o->at;
+    lk_give(&saved);
+}
+
+static void take_piece(const struct rr_state *s, struct other *o, const uint8_t *p, size_t n)
+{
+    enum ph_event event;
+
+    for (size_t i = 0; i < n && o->n + i < HEAD; i++)
+        o->head[o->n + i] = p[i];
+    o->n += n;
+    if (o->type != HANDSHAKE || o->error || n == 0)
+        return;
+    if (ph_feed(&o->at, s->version, p, n, &event) < 0)
+        o->error = EPROTO;
+    else if (event != PH_NOTHING)
+        o->error = EKEYEXPIRED;
+}
+
+static void gather(const struct rr_state *s, struct other *o, const struct msghdr *m, size_t n)
+{
+    for (size_t i = 0; i < m->msg_iovlen && n > 0; i++) {
+        size_t step = m->msg_iov[i].iov_len < n ? m->msg_iov[i].iov_len : n;
+
+        take_piece(s, o, m->msg_iov[i].iov_base, step);
+        n -= step;
     }
-    return have;
 }
 
 /* Reads a control record to its end: the program's buffer may have been smaller than it. MSG_EOR
- * marks the end. Completes head, throws the rest away. Returns 0 or -errno. */
-static int finish_control(int fd, uint8_t head[HEAD], size_t *have, int flags)
+ * marks the end. Returns 0 or -errno. */
+static int finish_control(int fd, const struct rr_state *s, struct other *o, int flags)
 {
     for (;;) {
         union control control;
@@ -101,8 +142,7 @@ static int finish_control(int fd, uint8_t head[HEAD], size_t *have, int flags)
         while (n < 0 && errno == EINTR); /* half a record left behind would be misread */
         if (n < 0)
             return -errno;
-        for (ssize_t i = 0; i < n && *have < HEAD; i++)
-            head[(*have)++] = scratch[i];
+        take_piece(s, o, scratch, (size_t)n);
         if (n == 0 || (m.msg_flags & MSG_EOR))
             return 0;
     }
@@ -124,17 +164,15 @@ static ssize_t on_alert(int fd, struct rr_state *s, const uint8_t *p, size_t n)
 }
 
 /* A whole control record. Returns 1 to read on, 0 for the end, or -errno. */
-static ssize_t on_control(int fd, struct rr_state *s, int type, const uint8_t *head, size_t n)
+static ssize_t on_control(int fd, struct rr_state *s, const struct other *o)
 {
-    if (type == ALERT)
-        return on_alert(fd, s, head, n);
-    if (type != HANDSHAKE || n == 0)
+    if (o->type == ALERT)
+        return on_alert(fd, s, o->head, o->n);
+    if (o->type != HANDSHAKE || o->n == 0)
         return stick(s, EPROTO);
-    if (head[0] == NEW_SESSION_TICKET)
-        return 1; /* the place from which it will go to the daemon's session cache */
-    if (head[0] == HELLO_REQUEST && s->version == 0x0303)
-        return 1; /* RFC 5246 section 7.4.1.1: may be ignored */
-    return stick(s, head[0] == KEY_UPDATE ? EKEYEXPIRED : EPROTO);
+    if (o->error)
+        return stick(s, o->error);
+    return 1; /* tickets: the place from which they will go to the daemon's session cache */
 }
 
 /* The kernel says these once, and then what looks like an end, or nothing. */
@@ -151,8 +189,7 @@ static ssize_t once(int fd, struct rr_state *s, struct msghdr *msg, int flags, b
 {
     union control control;
     struct msghdr m = *msg;
-    uint8_t head[HEAD];
-    size_t have;
+    struct other o;
     ssize_t n, r;
     int type;
 
@@ -173,13 +210,16 @@ static ssize_t once(int fd, struct rr_state *s, struct msghdr *msg, int flags, b
         return atomic_load(&s->shut_rd) || atomic_load(&s->eof) ? 0 : stick(s, ECONNRESET);
     if (s->names && !s->names(fd, s))
         return -EBADF;
-    have = flags & MSG_PEEK ? 0 : gather(msg, (size_t)n, head);
+    begin_other(s, &o, type);
+    if (!(flags & MSG_PEEK))
+        gather(s, &o, msg, (size_t)n);
     if ((flags & MSG_PEEK) || !(m.msg_flags & MSG_EOR)) {
-        r = finish_control(fd, head, &have, flags);
+        r = finish_control(fd, s, &o, flags);
         if (r < 0)
             return r;
     }
-    r = on_control(fd, s, type, head, have);
+    end_other(s, &o);
+    r = on_control(fd, s, &o);
     *again = r == 1;
     return r;
 }

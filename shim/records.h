@@ -8,14 +8,17 @@
 #include <sys/socket.h>
 #include <sys/types.h>
 
+#include "../proto/posths.h"
+
 /* What is known of a connection's two ends. Readers and writers may be different threads. */
 struct rr_state {
-    uint16_t version;    /* 0x0303 or 0x0304; warnings mean something in the first alone */
-    atomic_bool eof;     /* close_notify was read */
-    atomic_bool shut_rd; /* the program shut reading: an end of stream is its own doing */
-    atomic_bool shut_wr; /* close_notify was sent, or the program shut writing */
-    atomic_int error;    /* sticky: positive errno, 0 = none */
-    atomic_int alert;    /* the peer's fatal alert, -1 = none */
+    uint16_t version;          /* 0x0303 or 0x0304; warnings mean something in the first alone */
+    atomic_bool eof;           /* close_notify was read */
+    atomic_bool shut_rd;       /* the program shut reading: an end of stream is its own doing */
+    atomic_bool shut_wr;       /* close_notify was sent, or the program shut writing */
+    atomic_int error;          /* sticky: positive errno, 0 = none */
+    atomic_int alert;          /* the peer's fatal alert, -1 = none */
+    struct ph_stream messages; /* where the peer's handshake messages stand; under the lock */
     /* Does the number still stand for this connection? NULL = always. Asked after every wait:
      * another thread may have closed it, and it may name a stranger by now. */
     bool (*names)(int fd, const struct rr_state *s);

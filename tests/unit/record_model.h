@@ -34,7 +34,7 @@ static void data(const char *text)
 
 static void ticket(void)
 {
-    static const char bytes[217] = {4, 0, 0, 100};
+    static const char bytes[217] = {4, 0, 0, (char)213};
 
     add(HANDSHAKE, bytes, sizeof(bytes));
 }

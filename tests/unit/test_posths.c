@@ -1,5 +1,5 @@
 /* Tests of daemon/posths.c: messages cut out of records, whatever the cut. */
-#include "../../daemon/posths.c"
+#include "../../proto/posths.c"
 
 #include "suites.h"
 
@@ -33,10 +33,10 @@ static void test_any_cut(void)
     enum ph_event event;
 
     for (size_t piece = 1; piece <= sizeof(p); piece++) {
-        CU_ASSERT_EQUAL(feed(KS_TLS13, p, sizeof(p), piece, &event), 0);
+        CU_ASSERT_EQUAL(feed(0x0304, p, sizeof(p), piece, &event), 0);
         CU_ASSERT_EQUAL(event, PH_KEY_UPDATE_ASK);
     }
-    CU_ASSERT_EQUAL(feed(KS_TLS13, p, 13, 13, &event), 0);
+    CU_ASSERT_EQUAL(feed(0x0304, p, 13, 13, &event), 0);
     CU_ASSERT_EQUAL(event, PH_NOTHING);
 }
 
@@ -48,16 +48,16 @@ static void test_key_update(void)
     static const uint8_t two[] = {24, 0, 0, 2, 0, 0}, wide[] = {24, 1, 0, 1, 0};
     enum ph_event event;
 
-    CU_ASSERT_EQUAL(feed(KS_TLS13, plain, sizeof(plain), 5, &event), 0);
+    CU_ASSERT_EQUAL(feed(0x0304, plain, sizeof(plain), 5, &event), 0);
     CU_ASSERT_EQUAL(event, PH_KEY_UPDATE);
-    CU_ASSERT_EQUAL(feed(KS_TLS13, ask, sizeof(ask), 5, &event), 0);
+    CU_ASSERT_EQUAL(feed(0x0304, ask, sizeof(ask), 5, &event), 0);
     CU_ASSERT_EQUAL(event, PH_KEY_UPDATE_ASK);
-    CU_ASSERT_EQUAL(feed(KS_TLS13, value, sizeof(value), 5, &event), ILLEGAL_PARAMETER);
-    CU_ASSERT_EQUAL(feed(KS_TLS13, high, sizeof(high), 5, &event), ILLEGAL_PARAMETER);
-    CU_ASSERT_EQUAL(feed(KS_TLS13, behind, sizeof(behind), 6, &event), UNEXPECTED_MESSAGE);
-    CU_ASSERT_EQUAL(feed(KS_TLS13, empty, sizeof(empty), 4, &event), DECODE_ERROR);
-    CU_ASSERT_EQUAL(feed(KS_TLS13, two, sizeof(two), 6, &event), DECODE_ERROR);
-    CU_ASSERT_EQUAL(feed(KS_TLS13, wide, sizeof(wide), 5, &event), DECODE_ERROR);
+    CU_ASSERT_EQUAL(feed(0x0304, value, sizeof(value), 5, &event), ILLEGAL_PARAMETER);
+    CU_ASSERT_EQUAL(feed(0x0304, high, sizeof(high), 5, &event), ILLEGAL_PARAMETER);
+    CU_ASSERT_EQUAL(feed(0x0304, behind, sizeof(behind), 6, &event), UNEXPECTED_MESSAGE);
+    CU_ASSERT_EQUAL(feed(0x0304, empty, sizeof(empty), 4, &event), DECODE_ERROR);
+    CU_ASSERT_EQUAL(feed(0x0304, two, sizeof(two), 6, &event), DECODE_ERROR);
+    CU_ASSERT_EQUAL(feed(0x0304, wide, sizeof(wide), 5, &event), DECODE_ERROR);
 }
 
 static void test_tickets(void)
@@ -67,8 +67,8 @@ static void test_tickets(void)
     struct ph_stream s = {.have = 0};
     enum ph_event event;
 
-    CU_ASSERT_EQUAL(feed(KS_TLS13, most, sizeof(most), 16384, &event), 0);
-    CU_ASSERT_EQUAL(ph_feed(&s, KS_TLS13, more, sizeof(more), &event), DECODE_ERROR);
+    CU_ASSERT_EQUAL(feed(0x0304, most, sizeof(most), 16384, &event), 0);
+    CU_ASSERT_EQUAL(ph_feed(&s, 0x0304, more, sizeof(more), &event), DECODE_ERROR);
 }
 
 static void test_refused(void)
@@ -78,8 +78,8 @@ static void test_refused(void)
 
     for (unsigned type = 0; type < 256; type++) {
         const uint8_t p[] = {(uint8_t)type, 0, 0, 0};
-        int v13 = feed(KS_TLS13, p, sizeof(p), 4, &event);
-        int v12 = feed(KS_TLS12, p, sizeof(p), 4, &event);
+        int v13 = feed(0x0304, p, sizeof(p), 4, &event);
+        int v12 = feed(0x0303, p, sizeof(p), 4, &event);
 
         CU_ASSERT_EQUAL(v12, type == HELLO_REQUEST ? 0 : UNEXPECTED_MESSAGE);
         CU_ASSERT_EQUAL(v13, type == NEW_SESSION_TICKET ? 0
@@ -87,8 +87,8 @@ static void test_refused(void)
                                                         : UNEXPECTED_MESSAGE);
     }
     /* a HelloRequest has no body, a fragment of no bytes is none */
-    CU_ASSERT_EQUAL(feed(KS_TLS12, (const uint8_t *)"\0\0\0\1", 4, 4, &event), UNEXPECTED_MESSAGE);
-    CU_ASSERT_EQUAL(ph_feed(&s, KS_TLS13, NULL, 0, &event), UNEXPECTED_MESSAGE);
+    CU_ASSERT_EQUAL(feed(0x0303, (const uint8_t *)"\0\0\0\1", 4, 4, &event), UNEXPECTED_MESSAGE);
+    CU_ASSERT_EQUAL(ph_feed(&s, 0x0304, NULL, 0, &event), UNEXPECTED_MESSAGE);
 }
 
 void suite_posths(void)

@@ -1,11 +1,8 @@
 /* Handshake messages that arrive after the handshake. */
 #include "posths.h"
 
-#include <string.h>
-
-#include "keysched.h"
-
 enum { HELLO_REQUEST = 0, NEW_SESSION_TICKET = 4, KEY_UPDATE = 24 };
+enum { TLS12 = 0x0303 };
 enum { UNEXPECTED_MESSAGE = -10, ILLEGAL_PARAMETER = -47, DECODE_ERROR = -50 };
 
 #define TICKET_MAX 131072u /* lifetime, nonce, ticket (65535), extensions (65535), rounded up */
@@ -13,7 +10,7 @@ enum { UNEXPECTED_MESSAGE = -10, ILLEGAL_PARAMETER = -47, DECODE_ERROR = -50 };
 /* A message's header is whole: may it be here, with that length? */
 static int judge(const struct ph_stream *s, uint16_t version)
 {
-    if (version == KS_TLS12)
+    if (version == TLS12)
         return s->header[0] == HELLO_REQUEST && s->left == 0 ? 0 : UNEXPECTED_MESSAGE;
     if (s->header[0] == NEW_SESSION_TICKET)
         return s->left <= TICKET_MAX ? 0 : DECODE_ERROR;

@@ -19,7 +19,7 @@ enum ph_event {
     PH_KEY_UPDATE_ASK /* the peer goes to its next key and asks us to follow */
 };
 
-/* Feeds one record's plaintext. version: KS_TLS12 or KS_TLS13. A KeyUpdate ends its record (RFC
+/* Feeds one record's plaintext. version: 0x0303 or 0x0304. A KeyUpdate ends its record (RFC
  * 8446 section 5.1), so there is at most one event. Returns 0 with *event, or the negative TLS
  * alert to end the connection with: -10 unexpected_message, -47 illegal_parameter, -50
  * decode_error. */
