@@ -8,9 +8,9 @@ from lib_peers import TcpServer, TlsPeer, TlsServer, context, echo, nothing_in_t
 from lib_shim import run
 
 
-def echo_case(case, handler=echo):
+def echo_case(case, *arguments, handler=echo):
     with Daemon() as d, TlsServer(handler, tolerant=True) as s:
-        run(d, case, s.address)
+        run(d, case, s.address, *arguments)
         check(s.peers, "the server saw a connection")
         for peer in s.peers:
             nothing_in_the_clear(peer.wire)
@@ -80,3 +80,9 @@ def test_full_backlog():
         run(path("busy.sock"), "busy", s.address)
         eventually(lambda: seen, "the server sees the end")
         equal(seen, [b""], "what the server saw")
+
+
+def test_received_number():
+    """A second number that came by SCM_RIGHTS or pidfd_getfd carries TLS too, never plain bytes."""
+    for how in ("recvmsg", "recvmmsg", "pidfd_getfd"):
+        echo_case("received", how)
