@@ -92,13 +92,15 @@ static int check_start(struct htls *h, int fd, const char *name)
     return 0;
 }
 
-EXPORT int htls_start(struct htls *h, int fd, const char *name, int timeout_ms)
+static int start(struct htls *h, int fd, const char *name, int timeout_ms, bool prompt)
 {
-    struct cl_params p = {.caps = W_CAP_EARLY};
+    struct cl_params p = {.prompt = prompt, .caps = W_CAP_EARLY};
+    socklen_t n = sizeof(h->linger);
     int r = check_start(h, fd, name);
 
     if (r < 0)
         return r;
+    (void)sy.getsockopt(fd, SOL_SOCKET, SO_LINGER, &h->linger, &n);
     h->facts = (struct facts){.alert = -1}; /* a refused argument of an earlier call is forgotten */
     r = ap_set_string(&h->name, name);
     if (r == 0)
@@ -130,6 +132,11 @@ EXPORT int htls_start(struct htls *h, int fd, const char *name, int timeout_ms)
     return 0;
 }
 
+EXPORT int htls_start(struct htls *h, int fd, const char *name, int timeout_ms)
+{
+    return start(h, fd, name, timeout_ms, true);
+}
+
 EXPORT int htls_pollfd(const struct htls *h)
 {
     return h->running ? h->sock : -EBADF;
@@ -156,6 +163,8 @@ static int conclude(struct htls *h, int r, struct cl_result *result)
         if (r < 0)
             cl_failed(&h->facts, W_CODE_INTERNAL_ERROR, -r, "dup3: %s", strerror(-r));
     }
+    if (h->linger.l_onoff) /* on a relay's end it has no effect, and is there to be asked for */
+        (void)sy.setsockopt(h->fd, SOL_SOCKET, SO_LINGER, &h->linger, sizeof(h->linger));
     if (r < 0) {
         poison(h->fd);
         sy.close(h->sock);
@@ -194,7 +203,7 @@ EXPORT int htls_finish(struct htls *h)
 EXPORT int htls_connect(struct htls *h, int fd, const char *name, int timeout_ms)
 {
     struct cl_result result = {.fd = -1};
-    int r = htls_start(h, fd, name, timeout_ms);
+    int r = start(h, fd, name, timeout_ms, false);
 
     if (r < 0)
         return r;

@@ -25,6 +25,7 @@ struct htls {
     int sock; /* to the daemon: while the handshake runs, then while a relay may fail; -1 else */
     bool used, running, up; /* used: it had its one connection, however that went */
     uint64_t deadline;
+    struct linger linger; /* as the program had it: the daemon switches it off */
     uint8_t *early;
     size_t early_at, early_len;
     struct rr_state rr;

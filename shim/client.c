@@ -21,6 +21,7 @@
 #define GRACE_MS 2000              /* how much later than the daemon we lose patience */
 #define REQUEST_MAX ((size_t)8192) /* HELLO or CONNECT: names, 32 suites, 32 protocols */
 
+#define PROMPT_MS 250 /* how long a program that does not wait is held up by a busy daemon */
 #define ALIVE_MS 1000 /* how long a living daemon may take to say so */
 
 enum { ID_HELLO = 1, ID_TRUST = 2, ID_CONNECT = 3, ID_STATUS = 4 };
@@ -110,6 +111,11 @@ static int connect_until(int sock, const struct sockaddr_un *a, uint64_t deadlin
     }
 }
 
+static int busy(struct facts *f, const char *what)
+{
+    return cl_failed(f, W_CODE_TIMEOUT, ETIMEDOUT, "htlsd is busy: %s; try again later", what);
+}
+
 int cl_reach(const char *path, uint64_t deadline, int *sock, struct facts *f)
 {
     struct sockaddr_un a = {.sun_family = AF_UNIX};
@@ -124,7 +130,7 @@ int cl_reach(const char *path, uint64_t deadline, int *sock, struct facts *f)
     r = connect_until(fd, &a, deadline);
     if (r < 0) {
         sy.close(fd);
-        return no_daemon(f, path, -r);
+        return r == -ETIMEDOUT ? busy(f, "its backlog is full") : no_daemon(f, path, -r);
     }
     *sock = fd;
     return 0;
@@ -247,23 +253,27 @@ static int send_request(int sock, const struct cl_params *p, int fd, int gate, u
     if (r == -EINVAL)
         return cl_failed(f, W_CODE_BAD_REQUEST, EINVAL,
                          "the name or another setting cannot be sent: too long, or not text");
+    if (r == -ETIMEDOUT)
+        return busy(f, "it does not take the request");
     if (r < 0)
-        return cl_failed(f, r == -ETIMEDOUT ? W_CODE_TIMEOUT : W_CODE_NO_DAEMON, -r,
-                         "htlsd does not take the request: %s", strerror(-r));
+        return cl_failed(f, W_CODE_NO_DAEMON, -r, "htlsd does not take the request: %s",
+                         strerror(-r));
     return 0;
 }
 
 int cl_start(const char *path, const struct cl_params *p, int fd, int gate, uint32_t fill,
              int *sock, uint64_t *deadline, struct facts *f)
 {
-    int wait_ms = p->timeout_ms > 0 ? p->timeout_ms : CL_TIMEOUT_MS;
+    int wait_ms = (p->timeout_ms > 0 ? p->timeout_ms : CL_TIMEOUT_MS) + GRACE_MS;
+    uint64_t now = cl_now(), patience;
     int s = -1, r;
 
-    *deadline = cl_now() + (uint64_t)wait_ms + GRACE_MS;
-    r = cl_reach(path, *deadline, &s, f);
+    *deadline = now + (uint64_t)wait_ms;
+    patience = p->prompt ? now + PROMPT_MS : *deadline;
+    r = cl_reach(path, patience, &s, f);
     if (r < 0)
         return r;
-    r = send_request(s, p, fd, gate, fill, *deadline, f);
+    r = send_request(s, p, fd, gate, fill, patience, f);
     if (r < 0) {
         sy.close(s);
         return r;

@@ -27,6 +27,7 @@ struct cl_params {
     int no_verify;
     int path; /* enum w_path */
     int timeout_ms;
+    bool prompt;   /* the program does not wait: a busy daemon is an error soon */
     uint32_t caps; /* W_CAP_ bits of ours */
 };
 

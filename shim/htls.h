@@ -108,7 +108,7 @@ int htls_set_path(struct htls *h, int path);
  *   -ECONNREFUSED -ENOENT -EACCES no daemon there / no socket file / not allowed to
  *   -EKEYREJECTED     the peer's certificate was refused (htls_verify_code())
  *   -EPROTO           the handshake failed (htls_alert()) or the peer does not speak TLS
- *   -ETIMEDOUT -ECONNRESET        the peer was too slow / went away
+ *   -ETIMEDOUT -ECONNRESET        the peer (or the daemon) was too slow / the peer went away
  *   -EOPNOTSUPP       HTLS_PATH_KERNEL, and there is no kernel path
  *   -EUSERS -EMFILE -ENOMEM       a limit
  *   -EPIPE            the daemon went away meanwhile
@@ -119,7 +119,8 @@ int htls_connect(struct htls *h, int fd, const char *name, int timeout_ms);
 
 /* The same without waiting: returns 0 when the handshake has begun. Then wait until htls_pollfd()
  * is readable and call htls_finish(). Until htls_finish() has returned 0 the program must not touch
- * `fd`. Errors as htls_connect(). */
+ * `fd`. Errors as htls_connect(); -ETIMEDOUT also when the daemon is so busy that it does not take
+ * the request within 250 ms. */
 int htls_start(struct htls *h, int fd, const char *name, int timeout_ms);
 
 /* A descriptor to poll for POLLIN while the handshake runs, owned by the object: do not read or

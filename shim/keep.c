@@ -7,7 +7,7 @@
 #include "lock.h"
 #include "sys.h"
 
-#define PREPARE_MS 1000 /* a daemon that is slower is asked again at the next upgrade */
+#define PREPARE_MS 100 /* a daemon that is slower is asked again at the next upgrade */
 
 /* A slot was given in a pool that we do not know: the daemon has made a new one. Under the lock. */
 static bool stale;

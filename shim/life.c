@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #include "client.h"
@@ -230,19 +231,45 @@ void li_closing_range(unsigned first, unsigned last)
         (void)li_closing((int)fd);
 }
 
+/* From the first second number of a socket on every upgrade looks for aliases. */
+void li_taken(int fd)
+{
+    struct stat st;
+
+    li_made(fd);
+    if (!atomic_load_explicit(&sw_dups, memory_order_relaxed) && fstat(fd, &st) == 0 &&
+        S_ISSOCK(st.st_mode))
+        atomic_store(&sw_dups, true);
+}
+
+void li_received(const struct msghdr *msg)
+{
+    struct msghdr m = *msg;
+
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(&m); c; c = CMSG_NXTHDR(&m, c)) {
+        const unsigned char *p = CMSG_DATA(c);
+
+        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+            continue;
+        for (size_t i = 0; i < (c->cmsg_len - CMSG_LEN(0)) / sizeof(int); i++) {
+            int fd;
+
+            memcpy(&fd, p + i * sizeof(fd), sizeof(fd));
+            li_taken(fd);
+        }
+    }
+}
+
 void li_duplicated(int from, int to)
 {
     struct fs_state *s = fs_find(from);
     struct lk_saved saved;
-    struct stat st;
 
-    li_made(to);
     if (!s || s == &fs_hidden) {
-        if (!atomic_load_explicit(&sw_dups, memory_order_relaxed) && fstat(to, &st) == 0 &&
-            S_ISSOCK(st.st_mode))
-            atomic_store(&sw_dups, true);
+        li_taken(to);
         return;
     }
+    li_made(to);
     if (fs_foreign())
         return;
     lk_take(&saved);

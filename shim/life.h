@@ -3,6 +3,7 @@
 #define HTLS_LIFE_H
 
 #include <stdbool.h>
+#include <sys/socket.h>
 
 /* Before a number is closed. Sends close_notify when it is a connection's last. Returns 0, or
  * -EBADF when the number is a hidden one of ours: the program closes what it has not opened. */
@@ -26,5 +27,10 @@ void li_duplicated(int from, int to);
 /* A number has just been made by another call. What we know of it is old: it was closed behind our
  * back. */
 void li_made(int fd);
+
+/* Numbers that came with a message (SCM_RIGHTS), or one from another process: they are new, and may
+ * be second numbers of sockets that we have. */
+void li_received(const struct msghdr *msg);
+void li_taken(int fd);
 
 #endif

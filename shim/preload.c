@@ -10,6 +10,7 @@
 #include <fcntl.h>
 
 #include "io.h"
+#include "life.h"
 #include "next.h"
 #include "preload.h"
 
@@ -53,8 +54,14 @@ EXPORT ssize_t recvfrom(int fd, void *buf, size_t n, int flags, __SOCKADDR_ARG a
 EXPORT ssize_t recvmsg(int fd, struct msghdr *msg, int flags)
 {
     struct fs_state *s = fs_find(fd);
+    ssize_t n;
 
-    return !s || io_plain(s) ? NX(recvmsg)(fd, msg, flags) : result(io_recvmsg(s, fd, msg, flags));
+    if (s && !io_plain(s))
+        return result(io_recvmsg(s, fd, msg, flags));
+    n = NX(recvmsg)(fd, msg, flags);
+    if (n >= 0 && msg->msg_controllen > 0)
+        li_received(msg);
+    return n;
 }
 
 /* One message is a right answer to a question for several. */
@@ -63,8 +70,13 @@ EXPORT int recvmmsg(int fd, struct mmsghdr *v, unsigned n, int flags, struct tim
     struct fs_state *s = fs_find(fd);
     ssize_t k;
 
-    if (!s || io_plain(s) || n == 0)
-        return NX(recvmmsg)(fd, v, n, flags, timeout);
+    if (!s || io_plain(s) || n == 0) {
+        k = NX(recvmmsg)(fd, v, n, flags, timeout);
+        for (ssize_t i = 0; i < k; i++)
+            if (v[i].msg_hdr.msg_controllen > 0)
+                li_received(&v[i].msg_hdr);
+        return (int)k;
+    }
     k = result(io_recvmsg(s, fd, &v->msg_hdr, flags & ~MSG_WAITFORONE));
     if (k < 0)
         return -1;

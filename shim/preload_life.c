@@ -3,6 +3,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <stdarg.h>
+#include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -142,6 +143,15 @@ EXPORT int dup3(int from, int to, int flags)
     if (r >= 0)
         li_duplicated(from, to);
     return r;
+}
+
+EXPORT int pidfd_getfd(int pidfd, int target, unsigned flags)
+{
+    int fd = NX(pidfd_getfd)(pidfd, target, flags);
+
+    if (fd >= 0)
+        li_taken(fd);
+    return fd;
 }
 
 /* The argument is an int or a pointer, or absent: passed on as the word it is. */

@@ -260,8 +260,8 @@ static int get_ours(int fd, int name, void *value, socklen_t *len)
  * asked of, and set on, the TCP socket that a relay's end or a gate stands for. */
 static bool of_the_file(int level, int name)
 {
-    static const int names[] = {SO_RCVTIMEO, SO_SNDTIMEO, SO_RCVLOWAT,     SO_SNDLOWAT,
-                                SO_RCVBUF,   SO_SNDBUF,   SO_ATTACH_FILTER};
+    static const int names[] = {SO_RCVTIMEO, SO_SNDTIMEO, SO_RCVLOWAT,      SO_SNDLOWAT,
+                                SO_RCVBUF,   SO_SNDBUF,   SO_ATTACH_FILTER, SO_LINGER};
 
     for (size_t i = 0; level == SOL_SOCKET && i < sizeof(names) / sizeof(*names); i++)
         if (names[i] == name)
@@ -282,12 +282,29 @@ static int stand_in(const struct fs_state *s, int fd, int level, int name)
     return of_the_file(level, name) && !opens_gate(s, level, name) ? fd : s->shadow;
 }
 
+/* SO_LINGER is the TCP socket's, whoever holds it, and the daemon that closes it last must not wait
+ * for this program's peer. So a time to wait stays with the stand-in, where it is asked for and,
+ * after a gate, comes from; a time of 0 (RST at close) goes through, for nobody waits by it. */
+static int set_linger(int fd, int shadow, const void *value, socklen_t len)
+{
+    struct linger l;
+
+    if (sy.setsockopt(fd, SOL_SOCKET, SO_LINGER, value, len) < 0)
+        return -errno;
+    memcpy(&l, value, sizeof(l)); /* the kernel has found it long enough */
+    if (l.l_linger > 0)
+        l.l_onoff = 0;
+    return sy.setsockopt(shadow, SOL_SOCKET, SO_LINGER, &l, sizeof(l)) < 0 ? -errno : 0;
+}
+
 int so_set(int fd, int level, int name, const void *value, socklen_t len)
 {
     struct fs_state *s = fs_find(fd);
 
     if (level == HTLS_LEVEL && !en_secure())
         return value || len == 0 ? set_ours(fd, name, value ? value : "", len) : -EFAULT;
+    if (s && s->shadow >= 0 && level == SOL_SOCKET && name == SO_LINGER)
+        return set_linger(fd, s->shadow, value, len);
     fd = stand_in(s, fd, level, name);
     return sy.setsockopt(fd, level, name, value, len) < 0 ? -errno : 0;
 }

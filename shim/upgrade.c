@@ -45,17 +45,22 @@ static int make_shadow(struct fs_state *s, int fd)
     return 0;
 }
 
-/* Time limits are the open file's: they move to the one that takes its place. */
-static void carry_timeouts(int from, int to)
+/* Time limits are the open file's: they move to the one that takes its place. So does SO_LINGER,
+ * which the daemon switches off on what it is sent: where the number names no TCP socket it has no
+ * effect and is there to be asked for. */
+static void carry_options(int from, int to)
 {
-    static const int names[] = {SO_RCVTIMEO, SO_SNDTIMEO};
+    static const int names[] = {SO_RCVTIMEO, SO_SNDTIMEO, SO_LINGER};
+    union {
+        struct timeval limit;
+        struct linger linger;
+    } value;
 
-    for (size_t i = 0; i < 2; i++) {
-        struct timeval tv;
-        socklen_t n = sizeof(tv);
+    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+        socklen_t n = sizeof(value);
 
-        if (sy.getsockopt(from, SOL_SOCKET, names[i], &tv, &n) == 0)
-            (void)sy.setsockopt(to, SOL_SOCKET, names[i], &tv, sizeof(tv));
+        if (sy.getsockopt(from, SOL_SOCKET, names[i], &value, &n) == 0)
+            (void)sy.setsockopt(to, SOL_SOCKET, names[i], &value, n);
     }
 }
 
@@ -172,7 +177,7 @@ static bool orphaned(struct fs_state *s)
 /* f is the caller's own: who asks for the state's facts meanwhile sees the old ones. */
 static int ask(struct fs_state *s, int fd, int gate, uint32_t fill, struct facts *f)
 {
-    struct cl_params p = {.name = s->name, .no_verify = s->no_verify};
+    struct cl_params p = {.name = s->name, .no_verify = s->no_verify, .prompt = gate >= 0};
     const char *ca = en_ca_file();
     int r = 0, sock = -1;
     struct lk_saved saved;
@@ -207,7 +212,7 @@ static int take_relay(struct fs_state *s, int fd, int relay)
 
     if (r < 0)
         return r;
-    carry_timeouts(fd, relay);
+    carry_options(fd, relay);
     return sw_replace(s, regs, sw_find_regs(s, regs, FS_REGS_MAX), relay);
 }
 
@@ -215,9 +220,13 @@ static int upgrade_waiting(struct fs_state *s, int fd)
 {
     struct cl_result result = {.fd = -1};
     struct facts f = {.alert = -1};
+    struct linger linger = {0};
+    socklen_t n = sizeof(linger);
     struct lk_saved saved;
-    int r = ask(s, fd, -1, 0, &f);
+    int r;
 
+    (void)sy.getsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, &n);
+    r = ask(s, fd, -1, 0, &f);
     if (r == 0)
         r = cl_wait(s->sock, s->deadline, &result, &f);
     if (r == 0)
@@ -237,6 +246,8 @@ static int upgrade_waiting(struct fs_state *s, int fd)
     } else {
         up_poison(s, fd, -r);
     }
+    if (linger.l_onoff && r != -EBADF) /* the daemon has switched it off */
+        (void)sy.setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
     lk_give(&saved);
     if (result.fd >= 0)
         sy.close(result.fd);
@@ -253,7 +264,6 @@ static int put_gate(struct fs_state *s, int fd, int near)
 
     if (r < 0)
         return r;
-    carry_timeouts(fd, near);
     s->n_regs = sw_find_regs(s, s->regs, FS_REGS_MAX);
     return sw_replace(s, s->regs, s->n_regs, near);
 }
@@ -266,8 +276,10 @@ static int upgrade_later(struct fs_state *s, int fd)
     uint32_t fill = 0;
 
     r = ga_make(&near, &far, &fill);
-    if (r == 0)
+    if (r == 0) {
+        carry_options(fd, near); /* what the daemon is sent has not all of them any more */
         r = ask(s, fd, far, fill, &f);
+    }
     lk_take(&saved);
     s->facts = f;
     if (orphaned(s)) {
@@ -298,7 +310,7 @@ static int take_back(struct fs_state *s, int gate, int tcp)
 
     if (wanted >= 0 && has >= 0 && ((wanted ^ has) & O_NONBLOCK))
         (void)sy.fcntl(tcp, F_SETFL, has ^ O_NONBLOCK);
-    carry_timeouts(gate, tcp);
+    carry_options(gate, tcp);
     return sw_replace(s, s->regs, s->n_regs, tcp);
 }
 

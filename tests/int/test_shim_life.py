@@ -148,6 +148,11 @@ def test_t28_options():
     echo_case("options")
 
 
+def test_linger():
+    """SO_LINGER is given back after the upgrade; on a relay's end it is kept, and kept from the daemon's socket."""
+    echo_case("linger")
+
+
 # --- numbers, threads, processes
 
 def test_alias():

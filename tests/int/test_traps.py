@@ -1,15 +1,16 @@
 """Numbers and calls by which a shim can be fooled. The program's side is shim/cases_traps.py."""
+import socket
 import threading
 
-from lib import check
+from lib import check, equal, eventually, path
 from lib_daemon import Daemon
 from lib_peers import TcpServer, TlsPeer, TlsServer, context, echo, nothing_in_the_clear
 from lib_shim import run
 
 
-def echo_case(case, handler=echo):
+def echo_case(case, *arguments, handler=echo):
     with Daemon() as d, TlsServer(handler, tolerant=True) as s:
-        run(d, case, s.address)
+        run(d, case, s.address, *arguments)
         check(s.peers, "the server saw a connection")
         for peer in s.peers:
             nothing_in_the_clear(peer.wire)
@@ -66,3 +67,22 @@ def test_discard():
 def test_close_all():
     """Hidden descriptors survive a program that closes or takes over numbers which it has not opened."""
     slow_case("close_all")
+
+
+def test_full_backlog():
+    """A non-blocking upgrade fails soon where the daemon's backlog is full, and nothing goes out in the clear."""
+    seen = []
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener, TcpServer(lambda sock: seen.append(
+            sock.recv(100))) as s, socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as waiting:
+        listener.bind(path("busy.sock"))
+        listener.listen(0)
+        waiting.connect(path("busy.sock"))
+        run(path("busy.sock"), "busy", s.address)
+        eventually(lambda: seen, "the server sees the end")
+        equal(seen, [b""], "what the server saw")
+
+
+def test_received_number():
+    """A second number that came by SCM_RIGHTS or pidfd_getfd carries TLS too, never plain bytes."""
+    for how in ("recvmsg", "recvmmsg", "pidfd_getfd"):
+        echo_case("received", how)

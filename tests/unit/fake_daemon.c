@@ -37,6 +37,8 @@ void fake_take(struct fake *d, int sock)
     memcpy(d->raw, buf, m.len);
     memcpy(d->fds, fds, sizeof(fds));
     d->nfds = nfds;
+    if (nfds > 0)
+        (void)setsockopt(fds[0], SOL_SOCKET, SO_LINGER, &(struct linger){0}, sizeof(struct linger));
     CU_ASSERT_EQUAL(w_decode(&d->m, d->raw, m.len, nfds, W_TO_DAEMON), 0);
 }
 

@@ -40,8 +40,8 @@ struct fake {
 void fake_start(struct fake *d, void (*act)(struct fake *d, int sock));
 void fake_stop(struct fake *d);
 
-/* For act: takes messages up to the CONNECT; says WELCOME; sends a RESULT with fd (-1: none) or an
- * ERROR, both to the CONNECT that came. */
+/* For act: takes messages up to the CONNECT, and switches SO_LINGER off on its socket; says
+ * WELCOME; sends a RESULT with fd (-1: none) or an ERROR, both to the CONNECT that came. */
 void fake_take(struct fake *d, int sock);
 void fake_welcome(struct fake *d, int sock);
 void fake_result(struct fake *d, int sock, enum w_mode mode, int fd, const void *early, size_t n);

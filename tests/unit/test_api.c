@@ -248,6 +248,26 @@ static void test_close(void)
     finish();
 }
 
+/* The daemon switches it off; the program finds it again, also on a relay's end. */
+static void test_linger(void)
+{
+    static void (*const acts[])(struct fake *, int) = {act_kernel, act_relay, act_refuse};
+    const struct linger linger = {1, 7};
+
+    for (int i = 0; i < 3; i++) {
+        struct linger l = {0};
+        socklen_t n = sizeof(l);
+
+        begin(acts[i]);
+        CU_ASSERT_EQUAL(setsockopt(mine, SOL_SOCKET, SO_LINGER, &linger, sizeof(l)), 0);
+        CU_ASSERT_EQUAL(htls_connect(h, mine, "host.test", 0), i < 2 ? 0 : -EKEYREJECTED);
+        CU_ASSERT_EQUAL(getsockopt(mine, SOL_SOCKET, SO_LINGER, &l, &n), 0);
+        CU_ASSERT(l.l_onoff == 1 && l.l_linger == 7);
+        (void)htls_shutdown(h); /* the relay waits for it */
+        finish();
+    }
+}
+
 void suite_api(void)
 {
     CU_pSuite suite = CU_add_suite("api", NULL, NULL);
@@ -265,4 +285,5 @@ void suite_api(void)
     CU_add_test(suite, "without waiting", test_start);
     CU_add_test(suite, "freed in mid-handshake", test_free_cancels);
     CU_add_test(suite, "close", test_close);
+    CU_add_test(suite, "SO_LINGER", test_linger);
 }

@@ -6,11 +6,11 @@
 
 #include <CUnit/CUnit.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* --- what the daemon does
- * ------------------------------------------------------------------------- */
+/* --- what the daemon does -------------------------------------------------------------------- */
 
 static void act_kernel(struct fake *d, int sock)
 {
@@ -58,17 +58,21 @@ static void act_nonsense(struct fake *d, int sock)
     close(fd);
 }
 
-/* Says nothing until the client is gone. */
-static void act_silent(struct fake *d, int sock)
+/* Reads nothing until the client is gone. */
+static void act_deaf(struct fake *d, int sock)
 {
-    struct pollfd p = {.fd = sock, .events = POLLRDHUP};
-
-    fake_take(d, sock);
-    (void)poll(&p, 1, 5000);
+    (void)d;
+    (void)poll(&(struct pollfd){.fd = sock, .events = POLLRDHUP}, 1, 5000);
 }
 
-/* --- a client
- * --------------------------------------------------------------------------------------- */
+/* Says nothing until then. */
+static void act_silent(struct fake *d, int sock)
+{
+    fake_take(d, sock);
+    act_deaf(d, sock);
+}
+
+/* --- a client -------------------------------------------------------------------------------- */
 
 struct talk {
     struct cl_params p;
@@ -181,20 +185,18 @@ static void test_every_setting(void)
 
     CU_ASSERT_EQUAL(converse(&t, &d, act_kernel), 0);
     CU_ASSERT_EQUAL(d.caps, W_CAP_EARLY);
-    CU_ASSERT_TRUE(w_next(&d.m, W_A_ALPN, &pos, &v));
-    CU_ASSERT_EQUAL(v.n, 2);
+    CU_ASSERT(w_next(&d.m, W_A_ALPN, &pos, &v) && v.n == 2);
     CU_ASSERT_TRUE(w_next(&d.m, W_A_ALPN, &pos, &v));
     CU_ASSERT_EQUAL(memcmp(v.p, "http/1.1", 8), 0);
     pos = 0;
     CU_ASSERT_TRUE(w_next(&d.m, W_A_SUITE, &pos, &v));
     CU_ASSERT_EQUAL(v.u, 0x1303); /* the order is the preference */
-    CU_ASSERT_EQUAL(w_num(&d.m, W_A_VERSION_MIN, 0), 0x0303);
-    CU_ASSERT_EQUAL(w_num(&d.m, W_A_VERSION_MAX, 0), 0x0303);
+    CU_ASSERT(w_num(&d.m, W_A_VERSION_MIN, 0) == 0x0303 &&
+              w_num(&d.m, W_A_VERSION_MAX, 0) == 0x0303);
     CU_ASSERT_EQUAL(w_num(&d.m, W_A_VERIFY, 0), W_VERIFY_NONE);
     CU_ASSERT_EQUAL(w_num(&d.m, W_A_PATH, 0), W_PATH_RELAY);
     CU_ASSERT_EQUAL(w_num(&d.m, W_A_TIMEOUT_MS, 0), 1234);
-    CU_ASSERT_EQUAL(d.m.v[W_A_GROUPS].n, 12);
-    CU_ASSERT_EQUAL(d.m.v[W_A_TRUST_STORE].n, 4);
+    CU_ASSERT(d.m.v[W_A_GROUPS].n == 12 && d.m.v[W_A_TRUST_STORE].n == 4);
     CU_ASSERT_EQUAL(w_num(&d.m, W_A_FLAGS, 0), W_F_READS_RECORDS);
     end(&t);
 }
@@ -410,6 +412,26 @@ static void test_full_backlog(void)
     end(&t);
 }
 
+/* A daemon that is not there for us just now does not hold up who does not wait. */
+static void test_prompt(void)
+{
+    static const uint8_t pem[W_TRUST_MAX];
+    struct cl_params p = {.name = "host.test", .pem = pem, .pem_len = sizeof(pem), .prompt = true};
+    struct fake d = {.n = 0};
+
+    for (int full = 0; full < 2; full++) { /* it takes nobody in, or does not read */
+        struct talk t = {.p = p, .r = {.fd = -1}};
+
+        refusals = INT_MAX;
+        sy.connect = full ? busy_connect : connect;
+        CU_ASSERT_EQUAL(converse(&t, &d, act_deaf), -ETIMEDOUT);
+        CU_ASSERT_TRUE(cl_now() < t.deadline); /* long before a handshake is given up */
+        CU_ASSERT(t.f.code == W_CODE_TIMEOUT && strstr(t.f.text, "busy"));
+        end(&t);
+    }
+    sy.connect = connect;
+}
+
 static void test_bad_settings(void)
 {
     struct talk t = {.p = {.name = "not a name"}};
@@ -439,5 +461,6 @@ void suite_client(void)
     CU_add_test(suite, "a daemon that says nothing", test_patience);
     CU_add_test(suite, "no daemon", test_no_daemon);
     CU_add_test(suite, "a full backlog", test_full_backlog);
+    CU_add_test(suite, "a busy daemon and who does not wait", test_prompt);
     CU_add_test(suite, "settings that cannot be sent", test_bad_settings);
 }

@@ -1,6 +1,7 @@
 /* Tests of shim/life.c: numbers through close, dup, ranges, and what happens behind our back. */
 #include "../../shim/life.c"
 
+#include "../../proto/fdmsg.h"
 #include "suites.h"
 
 #include <CUnit/CUnit.h>
@@ -165,6 +166,48 @@ static void test_dup_is_noticed(void)
     CU_ASSERT_TRUE(atomic_load(&sw_dups));
     atomic_store(&sw_dups, false);
     close(fd);
+}
+
+/* Passes fd through a socketpair; the number that comes out, with what li_received() saw. */
+static int pass(int fd)
+{
+    struct fm_io io;
+    int p[2], fds[FM_FDS_MAX] = {-1};
+    unsigned n;
+
+    CU_ASSERT_EQUAL_FATAL(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, p), 0);
+    CU_ASSERT_EQUAL(fm_send(p[0], "x", 1, &fd, fd >= 0, 0), 0);
+    fm_prepare_recv(&io, &(char){0}, 1);
+    CU_ASSERT_EQUAL(recvmsg(p[1], &io.msg, MSG_CMSG_CLOEXEC), 1);
+    li_received(&io.msg);
+    CU_ASSERT_EQUAL(fm_take_fds(&io, fds, &n), 0);
+    close(p[0]);
+    close(p[1]);
+    return fds[0];
+}
+
+static void test_received_is_noticed(void)
+{
+    struct fs_state *s = begin(FS_KERNEL);
+    int fd;
+
+    atomic_store(&sw_dups, false);
+    pass(-1);
+    fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    close(pass(fd));
+    CU_ASSERT_FALSE(atomic_load(&sw_dups));
+    close(fd);
+    fd = pass(pair[1]);
+    CU_ASSERT_TRUE(atomic_load(&sw_dups));
+    close(fd);
+    atomic_store(&sw_dups, false);
+    CU_ASSERT_EQUAL(fs_attach(fd, s), 0); /* closed past us: what comes next is new */
+    CU_ASSERT_EQUAL(pass(pair[1]), fd);
+    CU_ASSERT_PTR_NULL(fs_find(fd));
+    close(fd);
+    atomic_store(&sw_dups, false);
+    li_closing(pair[0]);
+    finish();
 }
 
 /* A number that was closed past us and comes back is not what it was; nothing is sent on it. */
@@ -349,6 +392,7 @@ void suite_life(void)
     CU_add_test(suite, "no ticket is left unread", test_clears);
     CU_add_test(suite, "duplicates", test_duplicates);
     CU_add_test(suite, "sockets that are duplicated", test_dup_is_noticed);
+    CU_add_test(suite, "sockets that are received", test_received_is_noticed);
     CU_add_test(suite, "a number made again", test_made_again);
     CU_add_test(suite, "hidden descriptors", test_hidden);
     CU_add_test(suite, "hidden descriptors make room", test_makes_room);

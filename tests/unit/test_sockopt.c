@@ -253,6 +253,46 @@ static void test_other_levels(void)
     finish();
 }
 
+static struct linger linger_of(int fd)
+{
+    struct linger l = {-1, -1};
+    socklen_t n = sizeof(l);
+
+    CU_ASSERT_EQUAL(getsockopt(fd, SOL_SOCKET, SO_LINGER, &l, &n), 0);
+    return l;
+}
+
+/* What would make the daemon's close wait stays here; what would not is the TCP socket's. */
+static void test_linger(void)
+{
+    static const struct linger values[] = {{1, 0}, {1, 9}, {0, 0}, {0, 9}};
+    struct linger l;
+    socklen_t n = sizeof(l);
+    int other[2];
+
+    begin(FS_RELAY);
+    CU_ASSERT_EQUAL_FATAL(socketpair(AF_UNIX, SOCK_STREAM, 0, other), 0);
+    s->shadow = dup(tcp[0]);
+    CU_ASSERT(dup2(other[0], tcp[0]) >= 0);
+    for (int i = 0; i < 4; i++) {
+        CU_ASSERT_EQUAL(so_set(tcp[0], SOL_SOCKET, SO_LINGER, &values[i], sizeof(l)), 0);
+        CU_ASSERT_EQUAL(so_get(tcp[0], SOL_SOCKET, SO_LINGER, &l, &n), 0);
+        CU_ASSERT_EQUAL(l.l_onoff, values[i].l_onoff);
+        CU_ASSERT_EQUAL(l.l_linger, linger_of(tcp[0]).l_linger);
+        CU_ASSERT_EQUAL(linger_of(s->shadow).l_onoff, i == 0);
+    }
+    CU_ASSERT_EQUAL(so_set(tcp[0], SOL_SOCKET, SO_LINGER, &l, 4), -EINVAL);
+    CU_ASSERT_EQUAL(so_set(tcp[0], SOL_SOCKET, SO_LINGER, NULL, sizeof(l)), -EFAULT);
+    close(other[0]);
+    close(other[1]);
+    finish();
+
+    begin(FS_KERNEL); /* nobody else's any more */
+    CU_ASSERT_EQUAL(so_set(tcp[0], SOL_SOCKET, SO_LINGER, &values[1], sizeof(l)), 0);
+    CU_ASSERT_EQUAL(linger_of(tcp[0]).l_linger, 9);
+    finish();
+}
+
 void suite_sockopt(void)
 {
     CU_pSuite suite = CU_add_suite("sockopt", NULL, NULL);
@@ -263,4 +303,5 @@ void suite_sockopt(void)
     CU_add_test(suite, "states", test_states);
     CU_add_test(suite, "a kernel connection", test_kernel_connection);
     CU_add_test(suite, "other levels", test_other_levels);
+    CU_add_test(suite, "SO_LINGER", test_linger);
 }

@@ -157,6 +157,34 @@ static void test_waiting(void)
     rig_stop(&r, li_closing);
 }
 
+/* The program finds its SO_LINGER on what the number names afterwards, whatever that is. */
+static void test_linger(void)
+{
+    static void (*const acts[])(struct fake *, int) = {act_kernel, act_relay, act_refuse};
+    const struct linger mine = {1, 7};
+
+    for (int i = 0; i < 6; i++) {
+        struct linger l = {0};
+        socklen_t n = sizeof(l);
+
+        rig_start(&r, acts[i / 2]);
+        CU_ASSERT_EQUAL(setsockopt(r.tcp[0], SOL_SOCKET, SO_LINGER, &mine, sizeof(mine)), 0);
+        (void)upgrade(i & 1);
+        if (!(i & 1)) {
+            rig_go(&r);
+            up_wait(state(), r.tcp[0]);
+        }
+        CU_ASSERT_EQUAL(fs_kind(state()), i < 2 ? FS_KERNEL : i < 4 ? FS_RELAY : FS_FAILED);
+        CU_ASSERT_EQUAL(getsockopt(r.tcp[0], SOL_SOCKET, SO_LINGER, &l, &n), 0);
+        CU_ASSERT(l.l_onoff == 1 && l.l_linger == 7);
+        if (state()->shadow >= 0) { /* the daemon has this one too */
+            CU_ASSERT_EQUAL(getsockopt(state()->shadow, SOL_SOCKET, SO_LINGER, &l, &n), 0);
+            CU_ASSERT_EQUAL(l.l_onoff, 0);
+        }
+        rig_stop(&r, li_closing);
+    }
+}
+
 static void test_waiting_fails(void)
 {
     static const struct {
@@ -355,6 +383,7 @@ void suite_upgrade(void)
     CU_add_test(suite, "waiting, in vain", test_waiting_fails);
     CU_add_test(suite, "not waiting", test_later);
     CU_add_test(suite, "not waiting, in vain", test_later_fails);
+    CU_add_test(suite, "SO_LINGER", test_linger);
     CU_add_test(suite, "a silent daemon", test_silence);
     CU_add_test(suite, "no daemon", test_no_daemon);
     CU_add_test(suite, "still connecting", test_connecting);

@@ -297,3 +297,46 @@ def case_bulk(a, how, size):
                 pass
     equal(got.hexdigest(), sent.hexdigest(), "sha256")
     finish(s)
+
+
+def linger(s):
+    return struct.unpack("ii", s.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8))
+
+
+def behind(s):
+    """The TCP socket that a relay's end or a gate stands for: a hidden descriptor with the same addresses."""
+    for fd in (n for n in open_fds() if n >= 900):
+        if os.readlink(f"/proc/self/fd/{fd}").startswith("socket:"):  # there is an epoll set too
+            other = socket.socket(fileno=os.dup(fd))
+            if (other.family, other.getsockname()) == (socket.AF_INET, s.getsockname()):
+                return other
+            other.close()
+    return None
+
+
+def case_linger(a):
+    """SO_LINGER is what the program set, whatever lies under the number; the daemon's own close waits for nobody."""
+    for blocking in (True, False):
+        s = dial(a)
+        s.setblocking(blocking)
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 7))
+        s.setsockopt(LEVEL, NAME, b"localhost")
+        equal(linger(s), (1, 7), "at once")
+        if not blocking:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 8))
+            wait(s, select.POLLOUT)
+        equal(state(s), UP, text(s, ERROR))
+        print("mode", text(s, MODE))
+        equal(linger(s), (1, 7 if blocking else 8), "when TLS is up")
+        time.sleep(0.1)
+        equal(linger(s), (1, 7 if blocking else 8), "when the daemon has closed its copy")
+        tcp = behind(s)
+        equal(tcp is not None, "relay" in text(s, MODE), "a TCP socket behind it")
+        for value in ((1, 9), (1, 0), (0, 0), (1, 9)):
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", *value))
+            equal(linger(s)[0], value[0], "set later")
+            if tcp:  # RST at close is nobody's waiting
+                equal(linger(tcp)[0], int(value == (1, 0)), "what the daemon has")
+        echo(s, b"x")
+        finish(s)
+        s.close()

@@ -158,3 +158,41 @@ def case_close_all(a):
     for fd in range(900, 2000):  # what take_over() left; one epoll set is ours
         libc.close(fd)
     check(len(hidden()) <= len(before) + 1, f"{hidden()}")
+
+
+def case_busy(a):
+    """A daemon that takes nobody in does not hold up a program that does not wait."""
+    with dial(a) as s:
+        s.setblocking(False)
+        began = time.monotonic()
+        fails("ETIMEDOUT", "the option", s.setsockopt, LEVEL, NAME, b"localhost")
+        check(time.monotonic() - began < 10, "it waited as long as a handshake may take")
+        check("busy" in text(s, ERROR), text(s, ERROR))
+        equal(state(s), FAILED, "the state")
+        fails("ETIMEDOUT", "send", s.send, b"PLAINTEXT")
+
+
+def case_received(a, how):
+    """A socket gets a second number by a message, or from the process itself, after the first upgrade."""
+    echo(tls(a), b"the first")
+    pair, s = socket.socketpair(), dial(a)
+    if how == "pidfd_getfd":
+        other = libc.pidfd_getfd(os.pidfd_open(os.getpid()), s.fileno(), 0)
+    else:
+        socket.send_fds(pair[0], [b"x"], [s.fileno()])
+        other = socket.recv_fds(pair[1], 1, 1)[1][0] if how == "recvmsg" else recvmmsg(pair[1])
+    check(other >= 0, how)
+    s.setsockopt(LEVEL, NAME, b"localhost")
+    equal(os.write(other, b"by the other number"), 19, "write")
+    equal(recv_exactly(s, 19), b"by the other number", "the echo")
+    os.close(other)
+    finish(s)
+
+
+def recvmmsg(sock):
+    """One message by recvmmsg(2): struct mmsghdr by hand. Returns its descriptor."""
+    data, control = ctypes.create_string_buffer(8), ctypes.create_string_buffer(64)
+    iov = (ctypes.c_size_t * 2)(ctypes.addressof(data), 8)
+    message = (ctypes.c_size_t * 8)(0, 0, ctypes.addressof(iov), 1, ctypes.addressof(control), 64, 0, 0)
+    equal(libc.recvmmsg(sock.fileno(), message, 1, 0, None), 1, "recvmmsg")
+    return int.from_bytes(control[16:20], "little")
