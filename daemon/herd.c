@@ -5,6 +5,7 @@
 #include "herd.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -48,6 +49,7 @@ struct herd {
 static void __attribute__((noreturn)) be_worker(struct herd *h, unsigned index, int fd)
 {
     const struct hd_owner o = h->o;
+    int table = fcntl(o.tables[index], F_DUPFD_CLOEXEC, 0); /* the owner drops all of them */
     char name[24];
 
     snprintf(name, sizeof(name), "worker %u", index);
@@ -56,7 +58,7 @@ static void __attribute__((noreturn)) be_worker(struct herd *h, unsigned index, 
         fd_close(&h->slots[i].fd);
     free(h);
     o.in_child(o.owner);
-    exit(wk_main(index, fd, o.key_log, o.tables[index], o.options, o.caps, o.shared));
+    exit(wk_main(index, fd, o.key_log, table, o.options, o.caps, o.shared));
 }
 
 /* Notes come in bursts: a thousand connections end at once. */

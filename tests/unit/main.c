@@ -41,6 +41,8 @@ static void (*const suites[])(void) = {
     suite_pools,
     suite_owners,
     suite_outbox,
+    suite_passed,
+    suite_lasting,
     suite_notes,
     suite_aftercare,
     suite_dispose,

@@ -34,6 +34,8 @@ void suite_reply(void);
 void suite_pools(void);
 void suite_owners(void);
 void suite_outbox(void);
+void suite_passed(void);
+void suite_lasting(void);
 void suite_notes(void);
 void suite_aftercare(void);
 void suite_dispose(void);
