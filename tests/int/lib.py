@@ -1,6 +1,7 @@
 """What every integration test uses: where things are, assertions, and the rooms beside this one.
 
 lib_client.py   the protocol and the socket that comes of it
+lib_keeper.py   htlsd under a service manager that keeps descriptors
 lib_daemon.py   htlsd, with what must be true of it when a test ends
 lib_servers.py  TLS servers that others wrote: nginx, openssl, gnutls
 lib_peers.py    TLS peers in this process, which can be watched and can misbehave

@@ -11,6 +11,7 @@ from lib_client import (ATTACH, CAP_SLOTS, CIPHER, GENERATION, KEY, OWED, POOL, 
                         SHARE, SHARED, SLOT, SOL_TLS, TLS12, TLS_RX, TLS_TX, WELCOME, Client, Refused, child_as,
                         upgrade)
 from lib_daemon import Daemon
+from lib_keeper import KeptDaemon
 from lib_peers import TlsServer, echo
 from lib_servers import SServer
 
@@ -169,6 +170,27 @@ def test_killed_without_a_keeper():
                 raise AssertionError("it cannot know the key")
             except Refused as e:
                 equal((e.code, e.errno), ("no-state", errno.ENOKEY), "the error")
+
+
+@kernel_only
+def test_killed_under_a_keeper():
+    """kill -9 of the whole daemon, started again by a manager that kept its memory: keys still change."""
+    with KeptDaemon() as d, SServer(interactive=True) as s, upgrade(d, s.address) as stream:
+        with Client(d.socket, caps=CAP_SLOTS) as c:
+            slot = c.attach(stream.sock)[SLOT]
+        for generation in range(2):
+            d.kill()
+            s.type(b"meanwhile\n")
+            equal(stream.recv(), b"meanwhile\n", "data while no daemon is there")
+            d.start()
+            with Client(d.socket, caps=CAP_SLOTS) as c:
+                equal(c.attach(stream.sock)[SLOT], slot, "the slot")
+                if can_rekey(c):
+                    s.type(b"K\n")
+                    follow(stream, c, generation=generation)
+                    pay(stream, c, generation)
+                stream.sendall(b"and back\n")
+                s.wait_for(b"and back")
 
 
 @kernel_only
