@@ -75,6 +75,12 @@ $(B)/tests/%: tests/int/%.c $(PRODUCTS)
 	$(Q)$(CC) $(ALL_CFLAGS) -Ishim $< -o $@ -L$(B) -Wl,--as-needed -lhtls -lssl -lcrypto -lpthread \
 		-Wl,-rpath,$(abspath $(B))
 
+# What scripts/bench compares with: no htls in it.
+$(B)/bench/%: scripts/bench.d/%.c
+	$(call say,CC,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) $< -o $@ -lssl -lcrypto
+
 $(B)/unit: $(call obj,$(TESTS) $(TESTED))
 	$(call say,LINK,$@)
 	$(Q)$(LINK) $^ -o $@ -lcunit $(LIBS) -lpthread -ldl
