@@ -26,6 +26,7 @@ struct hs_setup {
     size_t n_suites;
     char groups[256];  /* "" = OpenSSL's default */
     X509_STORE *store; /* a reference is taken */
+    uint8_t trust[32]; /* the store's digest */
     bool verify;
 };
 
