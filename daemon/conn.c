@@ -21,6 +21,7 @@
 #include "log.h"
 #include "relay_ends.h"
 #include "sockfd.h"
+#include "tickets.h"
 
 #define BURST 100 /* handshakes after which a pause is worth giving memory back in */
 
@@ -270,7 +271,7 @@ static void commit(struct conn *c)
     SECRET_WIPE(tx);
 
     cn_goto(c, COMMITTING);
-    if (re_check_gate(c->gate, c->q->gate_fill, &c->f) < 0 || hs_drain(c->hs, &c->f) < 0 ||
+    if (re_check_gate(c->gate, c->q->gate_fill, &c->f) < 0 || tk_drain(c->hs, &c->f) < 0 ||
         hs_keys(c->hs, &rx, &tx, &c->f) < 0) {
         fail(c);
         return;

@@ -57,12 +57,7 @@ void hs_free(struct hs *h);
  * sent. */
 enum hs_want hs_step(struct hs *h, struct failure *f);
 
-/* After HS_DONE: takes session tickets that lie at the head of the receive queue. Application data
- * is left there, whole (DESIGN: the fewer already-decrypted bytes the better). Returns 0 or -errno.
- */
-int hs_drain(struct hs *h, struct failure *f);
-
-/* After HS_DONE and hs_drain(): the keys and sequence numbers with which both directions go on. */
+/* After HS_DONE and tk_drain(): the keys and sequence numbers with which both directions go on. */
 int hs_keys(struct hs *h, struct ks_dir *rx, struct ks_dir *tx, struct failure *f);
 
 void hs_facts(const struct hs *h, struct hs_facts *facts);

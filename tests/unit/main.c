@@ -46,6 +46,7 @@ static void (*const suites[])(void) = {
     suite_tlserr,
     suite_handshake,
     suite_handshake_setup,
+    suite_tickets,
     suite_sessions,
     suite_relay,
     suite_relay_pump,

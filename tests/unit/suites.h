@@ -39,6 +39,7 @@ void suite_offload(void);
 void suite_tlserr(void);
 void suite_handshake(void);
 void suite_handshake_setup(void);
+void suite_tickets(void);
 void suite_sessions(void);
 void suite_relay(void);
 void suite_relay_pump(void);
