@@ -61,6 +61,15 @@ static void on_info(const SSL *ssl, int where, int value)
         h->alerts.sent = value & 0xff;
 }
 
+static int on_new_session(SSL *ssl, SSL_SESSION *session)
+{
+    struct hs *h = SSL_get_app_data(ssl);
+
+    if (SSL_version(ssl) == TLS1_3_VERSION) /* earlier ones: ru_done() */
+        ru_ticket(&h->resume, session);
+    return 0; /* the reference stays OpenSSL's */
+}
+
 /* --- preparation --------------------------------------------------------------------- */
 
 int hs_ctx_new(struct hs_ctx **out, int key_log_fd)
@@ -89,6 +98,13 @@ void hs_ctx_free(struct hs_ctx *c)
         return;
     SSL_CTX_free(c->ssl_ctx);
     free(c);
+}
+
+void hs_ctx_resume(struct hs_ctx *c, const struct ru_ctx *ru)
+{
+    c->resume = *ru;
+    SSL_CTX_set_session_cache_mode(c->ssl_ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+    SSL_CTX_sess_set_new_cb(c->ssl_ctx, on_new_session);
 }
 
 /* The names of the suites of one version, colon-separated, as OpenSSL wants them. Returns how many.
@@ -223,6 +239,7 @@ int hs_new_client(struct hs **out, struct hs_ctx *c, int fd, const struct hs_set
         hs_free(h);
         return r;
     }
+    ru_open(&h->resume, &c->resume, h->ssl, s);
     *out = h;
     return 0;
 }
@@ -231,6 +248,7 @@ void hs_free(struct hs *h)
 {
     if (!h)
         return;
+    ru_close(&h->resume);
     if (h->ssl) {
         /* Without this SSL_free() marks the session as not resumable; no alert is sent either way.
          */
@@ -251,6 +269,7 @@ enum hs_want hs_step(struct hs *h, struct failure *f)
     r = SSL_do_handshake(h->ssl);
     if (r == 1) {
         h->io.hold = true;
+        ru_done(&h->resume, h->ssl);
         return HS_DONE;
     }
     e = SSL_get_error(h->ssl, r);

@@ -15,6 +15,7 @@
 
 struct hs;
 struct hs_ctx; /* a worker's SSL_CTX */
+struct ru_ctx;
 
 /* What is fixed before the handshake. Only read during hs_new(). */
 struct hs_setup {
@@ -26,8 +27,11 @@ struct hs_setup {
     size_t n_suites;
     char groups[256];  /* "" = OpenSSL's default */
     X509_STORE *store; /* a reference is taken */
-    uint8_t trust[32]; /* the store's digest */
     bool verify;
+    /* Sessions are resumed only where all of the above are equal, the store by its digest, and: */
+    uint8_t trust[32];
+    uint32_t uid;  /* of the client */
+    uint16_t port; /* of the peer */
 };
 
 /* What was negotiated. Text is "" where there is none. */
@@ -44,6 +48,9 @@ enum hs_want { HS_DONE, HS_WANT_READ, HS_WANT_WRITE, HS_FAILED };
 /* key_log_fd: lines in NSS key log format go there, -1 = none. */
 int hs_ctx_new(struct hs_ctx **out, int key_log_fd);
 void hs_ctx_free(struct hs_ctx *c);
+
+/* From now on sessions are kept in that cache, and resumed. ru is copied. */
+void hs_ctx_resume(struct hs_ctx *c, const struct ru_ctx *ru);
 
 /* Prepares a client handshake on fd, which stays the caller's and keeps its flags. Returns 0, or
  * -errno with *f filled (-EINVAL: a name, group or suite that cannot be). */

@@ -6,12 +6,14 @@
 
 #include "handshake.h"
 #include "keylog.h"
+#include "resume.h"
 #include "sockbio.h"
 #include "tlserr.h"
 
 struct hs_ctx {
     SSL_CTX *ssl_ctx;
     int key_log_fd;
+    struct ru_ctx resume;
 };
 
 /* Secret inside: wiped by hs_free(). */
@@ -23,6 +25,7 @@ struct hs {
     char name[W_NAME_MAX + 1];
     uint64_t seq[2]; /* [0] read, [1] write: sequence number of the next record */
     struct kl_secrets secrets;
+    struct ru_link resume;
 };
 
 #endif

@@ -17,6 +17,9 @@ struct st_worker {
     atomic_uint_fast64_t relays;              /* gauge: relayed connections */
     atomic_uint_fast64_t relay_tx, relay_rx;  /* bytes of application data */
     atomic_uint_fast64_t refused;             /* requests refused before a handshake */
+    /* Handshakes that resumed a session and that might have, but for one that fits; sessions that
+     * were kept, and that were not worth it. */
+    atomic_uint_fast64_t sessions_hits, sessions_misses, sessions_stored, sessions_refused;
 };
 
 struct st_shared {

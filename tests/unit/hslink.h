@@ -4,6 +4,7 @@
 
 #include "../../daemon/handshake.h"
 #include "../../daemon/record.h"
+#include "../../daemon/resume.h"
 #include "tlspeer.h"
 
 #include <CUnit/CUnit.h>
@@ -13,6 +14,8 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+static const struct ru_ctx *hslink_resume; /* for links opened from now on; NULL: no sessions */
 
 struct hslink {
     struct hs_ctx *ctx;
@@ -45,6 +48,8 @@ static inline int hslink_open(struct hslink *l, const struct hs_setup *s, SSL_CT
     l->f.alert = -1;
     l->want = HS_WANT_READ;
     CU_ASSERT_EQUAL_FATAL(hs_ctx_new(&l->ctx, -1), 0);
+    if (hslink_resume)
+        hs_ctx_resume(l->ctx, hslink_resume);
     if (server)
         l->server = tp_server(server, l->fds, tcp);
     else

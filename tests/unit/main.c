@@ -48,6 +48,8 @@ static void (*const suites[])(void) = {
     suite_handshake_setup,
     suite_tickets,
     suite_sessions,
+    suite_resume,
+    suite_resume_peer,
     suite_relay,
     suite_relay_pump,
     suite_client,

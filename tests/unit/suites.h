@@ -41,6 +41,8 @@ void suite_handshake(void);
 void suite_handshake_setup(void);
 void suite_tickets(void);
 void suite_sessions(void);
+void suite_resume(void);
+void suite_resume_peer(void);
 void suite_relay(void);
 void suite_relay_pump(void);
 void suite_client(void);

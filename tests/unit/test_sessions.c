@@ -113,6 +113,7 @@ static void test_refused(void)
 {
     open_cache(64, 100);
     memset(&s, MARK, sizeof(s));
+    s.once = true;
     s.until = NOW + 5;
     s.n = SE_BYTES_MAX + 1;
     CU_ASSERT_EQUAL(se_put(cache, key_of(1), &s, NOW), -EMSGSIZE);
