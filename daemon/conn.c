@@ -326,6 +326,7 @@ static void begin_tls(struct conn *c)
         }
     }
     c->q->setup.store = c->store;
+    c->q->setup.port = sf_peer_port(c->tcp);
     r = hs_new_client(&c->hs, c->w->hs_ctx, c->tcp, &c->q->setup, &c->f);
     if (r < 0) {
         fail(c);

@@ -53,7 +53,7 @@ static void __attribute__((noreturn)) be_worker(struct herd *h, unsigned index, 
         fd_close(&h->slots[i].fd);
     free(h);
     o.in_child(o.owner);
-    exit(wk_main(index, fd, o.key_log, o.options, o.caps, o.shared));
+    exit(wk_main(index, fd, o.key_log, o.options, o.caps, o.shared, o.sessions));
 }
 
 static int start_worker(struct slot *s)

@@ -9,6 +9,7 @@
 #include "loop.h"
 #include "options.h"
 #include "probe.h"
+#include "sessions.h"
 #include "stats.h"
 
 struct herd;
@@ -18,6 +19,7 @@ struct hd_owner {
     const struct options *options;
     const struct pr_caps *caps;
     struct st_shared *shared;
+    struct se_cache *sessions; /* for the workers alone; NULL: switched off */
     struct lp_loop *lp;
     struct census *census;         /* told of clients that leave, and of workers that die */
     int key_log;                   /* inherited by the workers, -1 = none */

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "../proto/fdmsg.h"
@@ -20,9 +21,11 @@
 #include "isolate.h"
 #include "log.h"
 #include "peer.h"
+#include "resume.h"
 
 #define RING_ENTRIES 1024
 #define CLIENTS_PER_TURN 64
+#define SWEEP_MS 60000 /* how long a session that is over may lie in memory */
 
 static void on_control(struct lp_op *op, int result)
 {
@@ -53,6 +56,16 @@ static void on_control(struct lp_op *op, int result)
     lp_poll(w->lp, &w->control_in, w->control, POLLIN);
 }
 
+/* Each worker has its part of the cache, so that all of it is seen while any worker lives. */
+static void on_sweep(struct lp_op *op, int result)
+{
+    struct worker *w = LP_OWNER(op, struct worker, sweep);
+
+    (void)result;
+    se_sweep(w->sessions, w->index, w->shared->workers, (uint64_t)time(NULL));
+    lp_timer(w->lp, &w->sweep, SWEEP_MS);
+}
+
 /* Signals meant for the daemon reach the whole group; control alone acts on them. */
 static void own_signals(void)
 {
@@ -68,6 +81,7 @@ static void own_signals(void)
 
 static int build(struct worker *w, int key_log_fd)
 {
+    const struct ru_ctx resume = {w->sessions, w->stats, w->options->session_ms / 1000};
     int r = tr_load(&w->trust, w->options);
 
     if (r < 0)
@@ -75,6 +89,8 @@ static int build(struct worker *w, int key_log_fd)
     r = hs_ctx_new(&w->hs_ctx, key_log_fd);
     if (r < 0)
         return r;
+    if (w->sessions)
+        hs_ctx_resume(w->hs_ctx, &resume);
     if (of_open(&w->diag) < 0)
         lg_warning("no sock_diag: \"nic\" will be reported as \"kernel\"");
     r = iso_worker(w->options);
@@ -99,11 +115,12 @@ static void demolish(struct worker *w)
     tn_close(&w->turns);
     hs_ctx_free(w->hs_ctx);
     tr_free(w->trust);
+    se_free(w->sessions);
     free(w);
 }
 
 int wk_main(unsigned index, int control, int key_log_fd, const struct options *o,
-            const struct pr_caps *caps, struct st_shared *shared)
+            const struct pr_caps *caps, struct st_shared *shared, struct se_cache *sessions)
 {
     struct worker *w = calloc(1, sizeof(*w));
     int r;
@@ -118,12 +135,16 @@ int wk_main(unsigned index, int control, int key_log_fd, const struct options *o
     w->caps = caps;
     w->shared = shared;
     w->stats = &shared->worker[index];
+    w->sessions = sessions;
     w->control_in.done = on_control;
+    w->sweep.done = on_sweep;
     r = tn_open(&w->turns, o->handshakes);
     if (r == 0)
         r = build(w, key_log_fd);
     if (r == 0) {
         lp_poll(w->lp, &w->control_in, control, POLLIN);
+        if (sessions)
+            lp_timer(w->lp, &w->sweep, SWEEP_MS);
         r = lp_run(w->lp);
         if (r < 0)
             lg_error("io_uring: %s", strerror(-r));

@@ -10,6 +10,7 @@
 #include "options.h"
 #include "probe.h"
 #include "relay.h"
+#include "sessions.h"
 #include "stats.h"
 #include "trust.h"
 #include "turns.h"
@@ -26,7 +27,8 @@ struct worker {
     struct tr_trust *trust;
     struct of_diag *diag; /* may be NULL */
     struct rl_shared *relays;
-    struct lp_op control_in;
+    struct se_cache *sessions; /* NULL: switched off */
+    struct lp_op control_in, sweep;
     struct turns turns;            /* whose handshake may run */
     unsigned since_trim;           /* handshakes that ended since memory was last given back */
     bool starting;                 /* cn_start_waiting() is at work */
@@ -35,8 +37,9 @@ struct worker {
 };
 
 /* The worker's whole life, in the forked child: builds its parts, isolates, turns the loop.
- * key_log_fd and control are its own. Returns the process's exit status. */
+ * key_log_fd and control are its own. sessions: NULL when they are switched off. Returns the
+ * process's exit status. */
 int wk_main(unsigned index, int control, int key_log_fd, const struct options *o,
-            const struct pr_caps *caps, struct st_shared *shared);
+            const struct pr_caps *caps, struct st_shared *shared, struct se_cache *sessions);
 
 #endif
