@@ -22,6 +22,7 @@
 #include "log.h"
 #include "relay_ends.h"
 #include "sockfd.h"
+#include "tickets.h"
 
 #define BURST 100 /* handshakes after which a pause is worth giving memory back in */
 
@@ -273,7 +274,7 @@ static void commit(struct conn *c)
     SECRET_WIPE(tx);
 
     cn_goto(c, COMMITTING);
-    if (re_check_gate(c->gate, c->q->gate_fill, &c->f) < 0 || hs_drain(c->hs, &c->f) < 0 ||
+    if (re_check_gate(c->gate, c->q->gate_fill, &c->f) < 0 || tk_drain(c->hs, &c->f) < 0 ||
         hs_keys(c->hs, &rx, &tx, &c->f) < 0) {
         fail(c);
         return;
@@ -334,6 +335,7 @@ static void begin_tls(struct conn *c)
         }
     }
     c->q->setup.store = c->store;
+    c->q->setup.port = sf_peer_port(c->tcp);
     r = hs_new_client(&c->hs, c->w->hs_ctx, c->tcp, &c->q->setup, &c->f);
     if (r < 0) {
         fail(c);

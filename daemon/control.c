@@ -41,6 +41,7 @@ struct control {
     const struct options *o;
     const struct pr_caps *caps;
     struct st_shared *shared;
+    struct se_cache *sessions; /* made here, the workers' alone: sessions.h */
     struct census census;
     struct notes notes;
     struct lasting lasting;
@@ -246,9 +247,10 @@ static unsigned count_workers(const struct options *o)
     return n < 1 ? 1 : n > ST_WORKERS_MAX ? ST_WORKERS_MAX : n;
 }
 
-/* What a worker is given by inheritance: counters, the key log. */
+/* What a worker is given by inheritance: counters, sessions, the key log. */
 static int prepare(struct control *ct)
 {
+    const struct options *o = ct->o;
     size_t size = sizeof(*ct->shared) + ct->n * sizeof(ct->shared->worker[0]);
 
     ct->shared = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -256,15 +258,24 @@ static int prepare(struct control *ct)
         return -errno;
     ct->shared->workers = ct->n;
     ct->shared->started = (uint64_t)time(NULL);
-    if (*ct->o->key_log) {
-        ct->key_log = open(ct->o->key_log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
+    if (o->session_cache > 0) {
+        int r = se_new(&ct->sessions, o->session_cache, o->session_share);
+
+        if (r < 0) {
+            lg_error("no memory for %u sessions (session-cache): %s", o->session_cache,
+                     strerror(-r));
+            return r;
+        }
+    }
+    if (*o->key_log) {
+        ct->key_log = open(o->key_log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
         if (ct->key_log < 0) {
             int r = -errno;
 
-            lg_error("key-log %s: %s", ct->o->key_log, strerror(-r));
+            lg_error("key-log %s: %s", o->key_log, strerror(-r));
             return r;
         }
-        lg_warning("session secrets are written to %s", ct->o->key_log);
+        lg_warning("session secrets are written to %s", o->key_log);
     }
     return 0;
 }
@@ -289,6 +300,7 @@ static int start(struct control *ct)
     struct hd_owner owner = {.options = ct->o,
                              .caps = ct->caps,
                              .shared = ct->shared,
+                             .sessions = ct->sessions,
                              .census = &ct->census,
                              .key_log = ct->key_log,
                              .tables = ct->lasting.tables,
@@ -388,6 +400,7 @@ static void close_all(struct control *ct)
     ce_free(&ct->census);
     ow_free(&ct->notes.owners);
     la_free(&ct->lasting);
+    se_free(ct->sessions);
 }
 
 int ct_run(const struct options *o, const struct pr_caps *caps)

@@ -36,6 +36,9 @@ struct options {
     char trust_file[PATH_MAX]; /* default trust: this PEM file; empty = the system's store */
     char key_log[PATH_MAX];    /* NSS key log file, empty = none */
     char user[64];             /* workers become this user when started as root, default "nobody" */
+    unsigned session_cache;    /* most sessions kept for resumption, 0 = none, default 4096 */
+    unsigned session_ms;       /* how long a peer's certificate, once seen, is relied on; 2 hours */
+    unsigned session_share;    /* one user's share of them, percent, default 25 */
     char path[8];      /* "auto", "kernel", "relay": the best path that is offered to anybody */
     int log_level;     /* enum lg_level */
     bool check_config; /* --check-config */

@@ -53,6 +53,12 @@ static const struct op_row rows[] = {
      "append the TLS secrets here, for debugging only"},
     {"tls", "path", OP_WORD, AT(path), 0, 0, "auto", "auto|kernel|relay",
      "the data path that is offered"},
+    {"sessions", "session-cache", OP_COUNT, AT(session_cache), 0, 262144, "4096", "N",
+     "most TLS sessions kept for resumption; 0 is none"},
+    {"sessions", "session-lifetime", OP_DURATION, AT(session_ms), 1000, 604800000, "7200s", "TIME",
+     "how long a peer need not show its certificate again"},
+    {"sessions", "session-share", OP_COUNT, AT(session_share), 1, 100, "25", "PERCENT",
+     "the most of them that are one user's"},
 };
 // clang-format on
 #define ROWS (sizeof(rows) / sizeof(rows[0]))

@@ -28,4 +28,7 @@ uint64_t sf_netns(int fd);
 /* "192.0.2.1:443", "[2001:db8::1]:443", "?" when there is no peer. */
 void sf_peer_name(int fd, char *out, size_t cap);
 
+/* The peer's port, 0 when there is no peer. */
+uint16_t sf_peer_port(int fd);
+
 #endif
