@@ -27,8 +27,9 @@ struct options {
     unsigned handshakes;    /* most handshakes at once per worker, default 1024 */
     unsigned peers_per_uid; /* most client connections of one uid (root: no limit), default 8192 */
     unsigned relays;        /* most relayed connections per worker, default 16384 */
-    unsigned key_updates;   /* KeyUpdates of a peer at once, without data, default 64 */
-    bool allow_insecure;    /* verify = none is allowed ... */
+    unsigned relay_linger_ms;  /* patience with a peer whose program is gone, default 30000 */
+    unsigned key_updates;      /* KeyUpdates of a peer at once, without data, default 64 */
+    bool allow_insecure;       /* verify = none is allowed ... */
     char insecure_users[512];  /* ... to these users: names or uids, comma-separated; "*" all */
     bool client_ca;            /* a client may bring its own CA certificates, default yes */
     char trust_file[PATH_MAX]; /* default trust: this PEM file; empty = the system's store */

@@ -35,6 +35,8 @@ static const struct op_row rows[] = {
      "most client connections of one user"},
     {"limits", "relays", OP_COUNT, AT(relays), 0, 1048576, "16384", "N",
      "most relayed connections per worker"},
+    {"limits", "relay-linger", OP_DURATION, AT(relay_linger_ms), 100, 3600000, "30s", "TIME",
+     "patience with a peer once its program is gone"},
     {"limits", "key-updates", OP_COUNT, AT(key_updates), 1, 65536, "64", "N",
      "most KeyUpdates of a peer at once without data"},
     {"tls", "trust-file", OP_TEXT, AT(trust_file), 0, PATH_MAX - 1, "", "FILE",

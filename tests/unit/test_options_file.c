@@ -156,7 +156,7 @@ static char *written(const struct options *o)
 static void test_round_trip(void)
 {
     static const char *const values[] = {
-        "/tmp/a b;c", "0640", "bin", "7",   "debug", "2500ms",       "9",     "10", "0",
+        "/tmp/a b;c", "0640", "bin", "7",   "debug", "2500ms",       "9",     "10", "0", "1500ms",
         "3",          "/ca",  "no",  "yes", "0,33",  "/var/key log", "kernel"};
     size_t n;
     const struct op_row *rows = op_rows(&n);
