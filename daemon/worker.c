@@ -6,6 +6,7 @@
 #include "worker.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -23,6 +24,7 @@
 
 #define RING_ENTRIES 1024
 #define CLIENTS_PER_TURN 64
+#define BURST 100 /* handshakes after which a pause is worth giving memory back in */
 
 static void on_control(struct lp_op *op, int result)
 {
@@ -100,6 +102,14 @@ static void demolish(struct worker *w)
     hs_ctx_free(w->hs_ctx);
     tr_free(w->trust);
     free(w);
+}
+
+void wk_trim(struct worker *w)
+{
+    if (w->turns.running > 0 || w->turns.first || w->since_trim < BURST)
+        return;
+    w->since_trim = 0;
+    malloc_trim(0);
 }
 
 int wk_main(unsigned index, int control, int key_log_fd, const struct options *o,

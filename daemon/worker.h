@@ -39,4 +39,8 @@ struct worker {
 int wk_main(unsigned index, int control, int key_log_fd, const struct options *o,
             const struct pr_caps *caps, struct st_shared *shared);
 
+/* A burst of handshakes leaves its memory with the C library: called at the end of each, this gives
+ * it back to the system when it was the last of many. */
+void wk_trim(struct worker *w);
+
 #endif
