@@ -9,7 +9,6 @@
 #include "conn.h"
 
 #include <errno.h>
-#include <malloc.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,8 +22,6 @@
 #include "relay_ends.h"
 #include "sockfd.h"
 #include "tickets.h"
-
-#define BURST 100 /* handshakes after which a pause is worth giving memory back in */
 
 enum state { WAITING, CONNECTING, HANDSHAKING, COMMITTING, UP, FAILED, STATES };
 
@@ -111,16 +108,6 @@ static void leave_running(struct conn *c, enum state was)
     }
 }
 
-/* A burst of handshakes leaves its memory with the C library; when it is over the system gets it
- * back. */
-static void trim_after_burst(struct worker *w)
-{
-    if (w->turns.running > 0 || w->turns.first || w->since_trim < BURST)
-        return;
-    w->since_trim = 0;
-    malloc_trim(0);
-}
-
 /* The end without TLS. The socket is shut down whoever else holds it: after TLS was asked for,
  * nothing may follow on it in the clear. The reason must be in c->f. */
 static void fail(struct conn *c)
@@ -140,7 +127,7 @@ static void fail(struct conn *c)
         owner.down(owner.owner, &c->f);
     drop_parts(c);
     cn_start_waiting(c->w);
-    trim_after_burst(c->w);
+    wk_trim(c->w);
     release(c);
 }
 
@@ -201,7 +188,7 @@ static void finish(struct conn *c, struct cn_result *result)
         owner.up(owner.owner, result);
     drop_parts(c);
     cn_start_waiting(c->w);
-    trim_after_burst(c->w);
+    wk_trim(c->w);
     release(c);
 }
 

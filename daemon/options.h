@@ -30,6 +30,7 @@ struct options {
     unsigned connections;   /* most kernel connections kept per worker, default 65536 */
     unsigned records_per_key;  /* records under one sending key, 0 = what the cipher bears */
     unsigned key_updates;      /* most KeyUpdates of a peer at once without data, default 64 */
+    unsigned relay_linger_ms;  /* patience with a peer whose program is gone, default 30000 */
     bool allow_insecure;       /* verify = none is allowed ... */
     char insecure_users[512];  /* ... to these users: names or uids, comma-separated; "*" all */
     bool client_ca;            /* a client may bring its own CA certificates, default yes */

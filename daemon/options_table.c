@@ -39,6 +39,8 @@ static const struct op_row rows[] = {
      "most kernel connections kept per worker"},
     {"limits", "records-per-key", OP_COUNT, AT(records_per_key), 0, 4294967295, "0", "N",
      "records under one key; 0 is what the cipher bears"},
+    {"limits", "relay-linger", OP_DURATION, AT(relay_linger_ms), 100, 3600000, "30s", "TIME",
+     "patience with a peer once its program is gone"},
     {"limits", "key-updates", OP_COUNT, AT(key_updates), 1, 65536, "64", "N",
      "most KeyUpdates of a peer at once without data"},
     {"tls", "trust-file", OP_TEXT, AT(trust_file), 0, PATH_MAX - 1, "", "FILE",

@@ -77,6 +77,13 @@ void sf_linger_off(int fd)
     (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &l, sizeof(l));
 }
 
+void sf_abort(int fd)
+{
+    const struct linger now = {.l_onoff = 1};
+
+    (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+}
+
 uint64_t sf_cookie(int fd)
 {
     uint64_t cookie = 0;

@@ -19,6 +19,9 @@ bool sf_connecting(int fd);
  * may be us, whose loop must not. Called when a socket comes and again just before it is closed. */
 void sf_linger_off(int fd);
 
+/* Makes the close a reset: what was not sent yet is dropped, memory of the kernel's included. */
+void sf_abort(int fd);
+
 /* SO_COOKIE, 0 when the kernel gives none. */
 uint64_t sf_cookie(int fd);
 

@@ -6,6 +6,7 @@
 #include "worker.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -27,6 +28,7 @@
 
 #define RING_ENTRIES 1024
 #define NOTES_PER_TURN 64
+#define BURST 100      /* handshakes after which a pause is worth giving memory back in */
 #define SWEEP_MS 60000 /* how long a session that is over may lie in memory */
 
 static bool on_client(struct worker *w, const struct in_client *m, size_t len, int fds[2])
@@ -162,6 +164,14 @@ static void demolish(struct worker *w)
     po_free(&w->pools);
     se_free(w->sessions);
     free(w);
+}
+
+void wk_trim(struct worker *w)
+{
+    if (w->turns.running > 0 || w->turns.first || w->since_trim < BURST)
+        return;
+    w->since_trim = 0;
+    malloc_trim(0);
 }
 
 int wk_main(const struct wk_inherited *in)

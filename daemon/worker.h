@@ -60,4 +60,8 @@ struct wk_inherited {
  * the process's exit status. */
 int wk_main(const struct wk_inherited *in);
 
+/* A burst of handshakes leaves its memory with the C library: called at the end of each, this gives
+ * it back to the system when it was the last of many. */
+void wk_trim(struct worker *w);
+
 #endif

@@ -194,3 +194,30 @@ void rig_program_hears(struct rig *g, const char *want)
     rig_pull(g, g->program, got, strlen(want));
     CU_ASSERT(memcmp(got, want, strlen(want)) == 0);
 }
+
+size_t rig_program_overflows(struct rig *g)
+{
+    static uint8_t bytes[1 << 16];
+    size_t n = 0;
+
+    for (int idle = 0; idle < 20; idle++) {
+        ssize_t k = send(g->program, bytes, sizeof(bytes), MSG_DONTWAIT | MSG_NOSIGNAL);
+
+        if (k > 0) {
+            n += (size_t)k;
+            idle = 0;
+        }
+        rig_turn(g);
+    }
+    CU_ASSERT_FATAL(g->relay->to_tcp.n > 0);
+    return n;
+}
+
+void rig_peer_overflows(struct rig *g)
+{
+    static uint8_t bytes[4000];
+
+    for (int k = 0; k < 100 && g->relay->to_local.n == 0; k++)
+        rig_peer_says(g, RC_DATA, bytes, sizeof(bytes));
+    CU_ASSERT_FATAL(g->relay->to_local.n > 0);
+}

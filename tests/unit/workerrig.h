@@ -81,6 +81,7 @@ static inline void wrig_open(struct wrig *g)
     memset(g, 0, sizeof(*g));
     g->o.handshakes = 8;
     g->o.relays = 8;
+    g->o.relay_linger_ms = 30000;
     g->o.key_updates = 64;
     g->o.handshake_ms = 5000;
     g->o.client_ca = true;
