@@ -159,6 +159,8 @@ static void on_handshake(struct relay *r, const uint8_t *p, size_t n)
     if (k < 0)
         rl_fail(r, W_CODE_PROTOCOL_VIOLATION, EPROTO, -k,
                 "the peer sent a handshake message that may not come after the handshake");
+    else if (event == PH_NOTHING && r->owner.tickets && r->rx.suite->version == KS_TLS13)
+        r->owner.tickets(r->owner.owner, p, n);
     else if (event != PH_NOTHING && key_update(r, event == PH_KEY_UPDATE_ASK) < 0)
         rl_fail(r, W_CODE_PROTOCOL_VIOLATION, EPROTO, INTERNAL_ERROR,
                 "the peer's key update could not be answered");

@@ -12,6 +12,7 @@
 #include "relay.h"
 #include "sessions.h"
 #include "stats.h"
+#include "tickets.h"
 #include "trust.h"
 #include "turns.h"
 
@@ -28,6 +29,7 @@ struct worker {
     struct of_diag *diag; /* may be NULL */
     struct rl_shared *relays;
     struct se_cache *sessions; /* NULL: switched off */
+    struct tickets *tickets;
     struct lp_op control_in, sweep;
     struct turns turns;            /* whose handshake may run */
     unsigned since_trim;           /* handshakes that ended since memory was last given back */
