@@ -160,6 +160,13 @@ static void on_relay_ended(void *owner, const struct failure *f)
     release(c);
 }
 
+static void on_relay_tickets(void *owner, const uint8_t *plain, size_t n)
+{
+    struct conn *c = owner;
+
+    (void)tk_feed(c->w->tickets, c->cookie, plain, n); /* mostly nobody waits for one */
+}
+
 /* TLS is up and nothing can fail any more. */
 static void finish(struct conn *c, struct cn_result *result)
 {
@@ -186,6 +193,8 @@ static void finish(struct conn *c, struct cn_result *result)
         c->owner.owner = NULL;
     if (owner.owner)
         owner.up(owner.owner, result);
+    tk_keep(c->w->tickets, c->cookie, c->hs);
+    c->hs = NULL;
     drop_parts(c);
     cn_start_waiting(c->w);
     wk_trim(c->w);
@@ -195,6 +204,7 @@ static void finish(struct conn *c, struct cn_result *result)
 static void go_relay(struct conn *c, const struct ks_dir *rx, const struct ks_dir *tx)
 {
     struct cn_result result = {.tx = W_MODE_RELAY, .rx = W_MODE_RELAY, .fd = -1};
+    const struct rl_owner owner = {on_relay_ended, on_relay_tickets, c};
     uint32_t fill = c->q->gate_fill;
     _cleanup_fd_ int local = -1, far = -1;
     int r, ours;
@@ -210,7 +220,7 @@ static void go_relay(struct conn *c, const struct ks_dir *rx, const struct ks_di
         return;
     }
     c->gate = -1; /* if there was one, it is local now */
-    r = rl_start(&c->relay, c->w->relays, c->tcp, local, rx, tx, on_relay_ended, c);
+    r = rl_start(&c->relay, c->w->relays, c->tcp, local, rx, tx, &owner);
     if (r < 0) {
         fl_set(&c->f, W_CODE_INTERNAL_ERROR, -r, "the relay could not begin: %s", strerror(-r));
         fail(c);

@@ -6,6 +6,7 @@
 
 #include "handshake.h"
 #include "keylog.h"
+#include "posths.h"
 #include "resume.h"
 #include "sockbio.h"
 #include "tlserr.h"
@@ -26,6 +27,7 @@ struct hs {
     uint64_t seq[2]; /* [0] read, [1] write: sequence number of the next record */
     struct kl_secrets secrets;
     struct ru_link resume;
+    struct ph_stream late; /* messages that came when the keys had left */
 };
 
 #endif

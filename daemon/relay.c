@@ -64,8 +64,8 @@ static void release(struct relay *r)
 static void stop(struct relay *r)
 {
     r->stopping = true;
-    if (r->ended)
-        r->ended(r->owner, &r->f);
+    if (r->owner.ended)
+        r->owner.ended(r->owner.owner, &r->f);
     shutdown(r->tcp, SHUT_RDWR);
     shutdown(r->local, SHUT_RDWR);
     lp_cancel(r->s->lp, &r->local_in);
@@ -79,7 +79,7 @@ static void stop(struct relay *r)
 
 void rl_disown(struct relay *r)
 {
-    r->ended = NULL;
+    r->owner = (struct rl_owner){.owner = NULL};
 }
 
 /* Draws the consequences of what the pumps found. True when the connection is over. */
@@ -242,8 +242,7 @@ static void on_reap(struct lp_op *op, int result)
 }
 
 int rl_start(struct relay **out, struct rl_shared *s, int tcp, int local, const struct ks_dir *rx,
-             const struct ks_dir *tx, void (*ended)(void *owner, const struct failure *f),
-             void *owner)
+             const struct ks_dir *tx, const struct rl_owner *owner)
 {
     struct relay *r = calloc(1, sizeof(*r));
     int k;
@@ -263,8 +262,7 @@ int rl_start(struct relay **out, struct rl_shared *s, int tcp, int local, const 
     r->tx = *tx;
     r->tcp = tcp;
     r->local = local;
-    r->ended = ended;
-    r->owner = owner;
+    r->owner = *owner;
     r->f.alert = -1;
     ud_open(&r->updates, s->options->key_updates, lp_now_ms());
     r->local_in.done = on_local_in;

@@ -160,6 +160,8 @@ static void on_handshake(struct relay *r, const uint8_t *p, size_t n)
     if (k < 0)
         rl_fail(r, W_CODE_PROTOCOL_VIOLATION, EPROTO, -k,
                 "the peer sent a handshake message that may not come after the handshake");
+    else if (event == PH_NOTHING && r->owner.tickets && r->rx.suite->version == KS_TLS13)
+        r->owner.tickets(r->owner.owner, p, n);
     else if (event != PH_NOTHING &&
              ud_take(&r->updates, r->s->options->key_updates, lp_now_ms()) < 0)
         rl_fail(r, W_CODE_PROTOCOL_VIOLATION, EPROTO, UNEXPECTED_MESSAGE,

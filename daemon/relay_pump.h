@@ -25,8 +25,7 @@ struct rl_shared {
 
 struct relay {
     struct rl_shared *s;
-    void (*ended)(void *owner, const struct failure *f);
-    void *owner;
+    struct rl_owner owner;
     int tcp, local;
     struct lp_op local_in, local_out, tcp_in, tcp_out, reap;
     struct lp_op local_end; /* watches for the program's leaving while nothing is read of it */

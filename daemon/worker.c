@@ -149,12 +149,14 @@ static int build(struct worker *w, int key_log_fd)
                  r == -EPERM ? " (kernel.io_uring_disabled must be 0)" : "");
         return r;
     }
-    return rl_shared_new(&w->relays, w->lp, w->stats, w->options);
+    r = tk_open(&w->tickets, w->lp);
+    return r < 0 ? r : rl_shared_new(&w->relays, w->lp, w->stats, w->options);
 }
 
 static void demolish(struct worker *w)
 {
     rl_shared_free(w->relays);
+    tk_close(w->tickets);
     lp_close(w->lp);
     of_close(w->diag);
     tn_close(&w->turns);

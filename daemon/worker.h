@@ -15,6 +15,7 @@
 #include "sessions.h"
 #include "stats.h"
 #include "table.h"
+#include "tickets.h"
 #include "trust.h"
 #include "turns.h"
 
@@ -31,6 +32,7 @@ struct worker {
     struct of_diag *diag; /* may be NULL */
     struct rl_shared *relays;
     struct se_cache *sessions; /* NULL: switched off */
+    struct tickets *tickets;
     struct lp_op control_in, sweep;
     struct table *table; /* kernel connections that this worker keeps */
     struct pools pools;  /* of the uids it has served */

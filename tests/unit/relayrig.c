@@ -56,6 +56,7 @@ static void rig_keys(struct rig *g, const struct ks_suite *suite)
 
 void rig_open(struct rig *g, uint16_t suite, bool tcp, int buffers)
 {
+    const struct rl_owner owner = {.ended = rig_on_ended, .owner = g};
     int net[2], local[2];
 
     memset(g, 0, sizeof(*g));
@@ -75,9 +76,8 @@ void rig_open(struct rig *g, uint16_t suite, bool tcp, int buffers)
     rig_keys(g, ks_find(suite));
     CU_ASSERT_EQUAL_FATAL(rc_new(&g->seal, &g->to_relay, 1), 0);
     CU_ASSERT_EQUAL_FATAL(rc_new(&g->open, &g->from_relay, 0), 0);
-    CU_ASSERT_EQUAL_FATAL(rl_start(&g->relay, g->shared, net[0], local[0], &g->to_relay,
-                                   &g->from_relay, rig_on_ended, g),
-                          0);
+    CU_ASSERT_EQUAL_FATAL(
+        rl_start(&g->relay, g->shared, net[0], local[0], &g->to_relay, &g->from_relay, &owner), 0);
     CU_ASSERT_EQUAL(st_get(&g->stats.relays), 1);
 }
 

@@ -15,6 +15,18 @@ static struct hs_setup want; /* of the next connection */
 static SSL_CTX *server;      /* the peer of all of a case's connections */
 static uint8_t key[SE_KEY];  /* of the last connection's sessions */
 
+static int setup(void)
+{
+    store = tp_store();
+    return 0;
+}
+
+static int teardown(void)
+{
+    X509_STORE_free(store);
+    return 0;
+}
+
 static inline void only(uint16_t suite)
 {
     want.suites[0] = ks_find(suite);
@@ -23,7 +35,6 @@ static inline void only(uint16_t suite)
 
 static inline void begin_case(uint16_t suite, enum tp_cert cert)
 {
-    store = tp_store();
     memset(&stats, 0, sizeof(stats));
     ru = (struct ru_ctx){.stats = &stats, .lifetime = 7200};
     CU_ASSERT_EQUAL_FATAL(se_new(&ru.cache, 64, 100), 0);
@@ -37,7 +48,6 @@ static inline void begin_case(uint16_t suite, enum tp_cert cert)
 
 static inline void end_case(void)
 {
-    X509_STORE_free(store);
     SSL_CTX_free(server);
     se_free(ru.cache);
     hslink_resume = NULL;

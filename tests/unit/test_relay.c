@@ -407,6 +407,9 @@ static void test_disown(void)
     rl_disown(g.relay);
     rig_program_says(&g, "goes on");
     rig_peer_hears_text(&g, "goes on");
+    rig_peer_says(&g, RC_HANDSHAKE, "\4\0\0\1x", 5); /* a ticket, as far as the relay looks */
+    rig_peer_says(&g, RC_DATA, "on", 2);
+    rig_program_hears(&g, "on");
     fd_close(&g.program);
     RIG_UNTIL(&g, st_get(&g.stats.relays) == 0);
     CU_ASSERT_EQUAL(g.ended, 0);

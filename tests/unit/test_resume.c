@@ -250,7 +250,7 @@ static void test_no_time(void)
 
 void suite_resume(void)
 {
-    CU_pSuite s = CU_add_suite("resume", NULL, NULL);
+    CU_pSuite s = CU_add_suite("resume", setup, teardown);
 
     CU_add_test(s, "keys", test_keys);
     CU_add_test(s, "extended master secret", test_extended_master_secret);

@@ -136,7 +136,7 @@ static void test_failed(void)
 
 void suite_resume_peer(void)
 {
-    CU_pSuite s = CU_add_suite("resume_peer", NULL, NULL);
+    CU_pSuite s = CU_add_suite("resume_peer", setup, teardown);
 
     CU_add_test(s, "tickets", test_tickets);
     CU_add_test(s, "chain", test_chain);
