@@ -18,9 +18,7 @@ static const uint8_t close_notify[] = {1, 0};
 
 static void expect_end(const struct rig *g, unsigned code, int err)
 {
-    CU_ASSERT_EQUAL(g->ended, 1);
-    CU_ASSERT_EQUAL(g->f.code, code);
-    CU_ASSERT_EQUAL(g->f.err, err);
+    CU_ASSERT(g->ended == 1 && g->f.code == code && g->f.err == err);
     if (code)
         CU_ASSERT(*g->f.text && !g->saw_eof); /* the reason comes before the program's EOF */
 }
