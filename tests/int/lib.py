@@ -4,6 +4,7 @@ lib_client.py   the protocol and the socket that comes of it
 lib_daemon.py   htlsd, with what must be true of it when a test ends
 lib_servers.py  TLS servers that others wrote: nginx, openssl, gnutls
 lib_peers.py    TLS peers in this process, which can be watched and can misbehave
+lib_anypeer.py  a TLS peer that sends any record on command
 """
 import contextlib
 import encodings.idna  # noqa: F401  here, not on first use in a child that may read no files any more
