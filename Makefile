@@ -70,6 +70,7 @@ $(B)/libhtls-preload.so: $(call obj,$(PRELOAD) $(BOTH) $(PROTO)) shim/libhtls-pr
 
 # Programs that the integration tests run, some are clients of libhtls. Each is one file, and what is named here.
 anypeer_NEEDS := $(wildcard tests/int/anypeer/*.c) daemon/record.c daemon/keysched.c daemon/keylog.c
+seqprog_NEEDS := tests/int/anypeer/schedule.c
 .SECONDEXPANSION:
 $(B)/tests/%: tests/int/%.c $$(call obj,$$($$*_NEEDS)) $(PRODUCTS)
 	$(call say,CC,$<)

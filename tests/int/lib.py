@@ -19,6 +19,7 @@ DIR = os.environ.get("HTLS_TEST_DIR", "/tmp")       # this test's own folder
 PKI = os.environ.get("HTLS_TEST_PKI", "")           # made by tests/mkpki
 EXPECT = os.environ.get("HTLS_TEST_EXPECT", "relay")  # what the kernel under us can do
 SMALL = bool(os.environ.get("HTLS_TEST_SMALL"))     # emulated machines: less data, fewer clients
+SOAK = bool(os.environ.get("HTLS_TEST_SOAK"))       # scripts/soak: as long as it takes
 # By how much longer things may take than on a real machine.
 PATIENCE = float(os.environ.get("HTLS_TEST_PATIENCE", "5" if SMALL else "1"))
 

@@ -8,7 +8,7 @@ import dataclasses
 END = "0"
 QUESTION = "???"
 # No data comes after these.
-FATAL = ("corrupt", "badlength", "record", "certreq", "handshake", "keyupdate-old")
+FATAL = ("corrupt", "badlength", "record", "certreq", "handshake", "keyupdate-old", "storm")
 
 
 @dataclasses.dataclass
@@ -45,6 +45,7 @@ ROWS = {
     "key_update_of_value_2": Row(["bytes one", "handshake x1800000102", "bytes two"], "EPROTO", alerts=(47,)),
     "key_update_too_long": Row(["bytes one", "handshake x180000020000", "bytes two"], "EPROTO", alerts=(50,)),
     "key_update_not_last": Row(["bytes one", "handshake x180000010018", "bytes two"], "EPROTO", alerts=(10,)),
+    "storm": Row(["bytes one", "storm 20000", "close"], "EPROTO", where="kernel"),
     # ends
     "close_notify": Row(["bytes one", "close"], tls=BOTH),
     "close_notify_and_fin": Row(["bytes one", "close", "fin"], tls=BOTH),

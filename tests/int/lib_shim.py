@@ -49,10 +49,10 @@ class Program:
         return said
 
 
-    def end_quietly(self):
+    def end_quietly(self, seconds=25):
         """What it has said, however it ends; for the text of a failure."""
         try:
-            self.seen += self.process.communicate(timeout=25 * lib.PATIENCE)[0]
+            self.seen += self.process.communicate(timeout=seconds * lib.PATIENCE)[0]
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.seen += self.process.communicate()[0] + b"(killed)"

@@ -43,12 +43,13 @@ static int take(struct run *r, uint8_t *p, size_t n)
         size_t step = n - have < r->record.n ? n - have : r->record.n;
         int k;
 
-        memcpy(p + have, r->record.p, step);
-        r->record.p += step;
-        r->record.n -= step;
-        have += step;
-        if (have == n)
-            break;
+        if (step > 0) {
+            memcpy(p + have, r->record.p, step);
+            r->record.p += step;
+            r->record.n -= step;
+            have += step;
+            continue;
+        }
         do
             k = la_next(r->c, &r->record);
         while (k == 1 && r->record.type == RC_HANDSHAKE);
