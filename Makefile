@@ -68,12 +68,21 @@ $(B)/libhtls-preload.so: $(call obj,$(PRELOAD) $(BOTH) $(PROTO)) shim/libhtls-pr
 	$(call say,LINK,$@)
 	$(Q)$(LINK) -shared -Wl,--version-script=shim/libhtls-preload.map $(filter %.o,$^) -o $@ -ldl
 
-# Programs that the integration tests run; each is one file, some are clients of libhtls.
-$(B)/tests/%: tests/int/%.c $(PRODUCTS)
+# Programs that the integration tests run, some are clients of libhtls. Each is one file, and what is named here.
+anypeer_NEEDS := $(wildcard tests/int/anypeer/*.c) daemon/record.c daemon/keysched.c daemon/keylog.c
+seqprog_NEEDS := tests/int/anypeer/schedule.c
+.SECONDEXPANSION:
+$(B)/tests/%: tests/int/%.c $$(call obj,$$($$*_NEEDS)) $(PRODUCTS)
 	$(call say,CC,$<)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CC) $(ALL_CFLAGS) -Ishim $< -o $@ -L$(B) -Wl,--as-needed -lhtls -lssl -lcrypto -lpthread \
-		-Wl,-rpath,$(abspath $(B))
+	$(Q)$(CC) $(ALL_CFLAGS) -Ishim $< $(filter %.o,$^) -o $@ -L$(B) -Wl,--as-needed -lhtls -lssl -lcrypto \
+		-lpthread -Wl,-rpath,$(abspath $(B))
+
+# What scripts/bench compares with: no htls in it.
+$(B)/bench/%: scripts/bench.d/%.c
+	$(call say,CC,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) $< -o $@ -lssl -lcrypto
 
 $(B)/unit: $(call obj,$(TESTS) $(TESTED))
 	$(call say,LINK,$@)
@@ -103,7 +112,6 @@ fuzz: $(addprefix $(B)/fuzz/,$(FUZZERS))
 			-artifact_prefix=$(B)/fuzz/ $(B)/fuzz/corpus/$$f $$corpus >$(B)/fuzz/$$f.log 2>&1 || \
 			{ cat $(B)/fuzz/$$f.log; exit 1; }; \
 		sed -n 's/^stat::number_of_executed_units: */          executions: /p' $(B)/fuzz/$$f.log; done
-.SECONDEXPANSION:
 $(B)/fuzz/%: tests/fuzz/%.c $$($$*_NEEDS)
 	$(call say,FUZZCC,$<)
 	$(Q)mkdir -p $(@D)
@@ -143,4 +151,4 @@ help:
 		'fuzz           FUZZ_SECONDS=60 for each decoder' 'install        DESTDIR, PREFIX=$(PREFIX), SYSCONFDIR, UNITDIR' \
 		'clean          removes $(B)/' 'scripts/test runs everything, kernels included.'
 
--include $(shell find $(B)/obj -name '*.d' 2>/dev/null)
+-include $(shell find $(B)/obj $(B)/tests -name '*.d' 2>/dev/null)

@@ -190,12 +190,15 @@ static int on_control(struct worker *w, struct tb_entry *e, const struct w_msg *
                       struct ry_result *r, struct rk_key *key, struct failure *f)
 {
     uint32_t generation = (uint32_t)w_num(m, W_A_GENERATION, 0);
+    const struct w_val *record = &m->v[W_A_RECORD];
     bool update, asked;
     int k;
 
     if (w_num(m, W_A_RECORD_TYPE, 0) != 22)
         return 0;
-    k = read_messages(e, &m->v[W_A_RECORD], &update, &asked, f);
+    k = read_messages(e, record, &update, &asked, f);
+    if (k == 0 && !update) /* whether anybody still waits for it is no matter to the client */
+        (void)tk_feed(w->tickets, e->cookie, record->p, record->n);
     if (k < 0 || !update)
         return k;
     if (w->caps->rekey < 0)

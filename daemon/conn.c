@@ -9,7 +9,6 @@
 #include "conn.h"
 
 #include <errno.h>
-#include <malloc.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,8 +21,7 @@
 #include "log.h"
 #include "relay_ends.h"
 #include "sockfd.h"
-
-#define BURST 100 /* handshakes after which a pause is worth giving memory back in */
+#include "tickets.h"
 
 enum state { WAITING, CONNECTING, HANDSHAKING, COMMITTING, UP, FAILED, STATES };
 
@@ -110,16 +108,6 @@ static void leave_running(struct conn *c, enum state was)
     }
 }
 
-/* A burst of handshakes leaves its memory with the C library; when it is over the system gets it
- * back. */
-static void trim_after_burst(struct worker *w)
-{
-    if (w->turns.running > 0 || w->turns.first || w->since_trim < BURST)
-        return;
-    w->since_trim = 0;
-    malloc_trim(0);
-}
-
 /* The end without TLS. The socket is shut down whoever else holds it: after TLS was asked for,
  * nothing may follow on it in the clear. The reason must be in c->f. */
 static void fail(struct conn *c)
@@ -139,7 +127,7 @@ static void fail(struct conn *c)
         owner.down(owner.owner, &c->f);
     drop_parts(c);
     cn_start_waiting(c->w);
-    trim_after_burst(c->w);
+    wk_trim(c->w);
     release(c);
 }
 
@@ -172,6 +160,13 @@ static void on_relay_ended(void *owner, const struct failure *f)
     release(c);
 }
 
+static void on_relay_tickets(void *owner, const uint8_t *plain, size_t n)
+{
+    struct conn *c = owner;
+
+    (void)tk_feed(c->w->tickets, c->cookie, plain, n); /* mostly nobody waits for one */
+}
+
 /* TLS is up and nothing can fail any more. */
 static void finish(struct conn *c, struct cn_result *result)
 {
@@ -198,15 +193,18 @@ static void finish(struct conn *c, struct cn_result *result)
         c->owner.owner = NULL;
     if (owner.owner)
         owner.up(owner.owner, result);
+    tk_keep(c->w->tickets, c->cookie, c->hs);
+    c->hs = NULL;
     drop_parts(c);
     cn_start_waiting(c->w);
-    trim_after_burst(c->w);
+    wk_trim(c->w);
     release(c);
 }
 
 static void go_relay(struct conn *c, const struct ks_dir *rx, const struct ks_dir *tx)
 {
     struct cn_result result = {.tx = W_MODE_RELAY, .rx = W_MODE_RELAY, .fd = -1};
+    const struct rl_owner owner = {on_relay_ended, on_relay_tickets, c};
     uint32_t fill = c->q->gate_fill;
     _cleanup_fd_ int local = -1, far = -1;
     int r, ours;
@@ -222,7 +220,7 @@ static void go_relay(struct conn *c, const struct ks_dir *rx, const struct ks_di
         return;
     }
     c->gate = -1; /* if there was one, it is local now */
-    r = rl_start(&c->relay, c->w->relays, c->tcp, local, rx, tx, on_relay_ended, c);
+    r = rl_start(&c->relay, c->w->relays, c->tcp, local, rx, tx, &owner);
     if (r < 0) {
         fl_set(&c->f, W_CODE_INTERNAL_ERROR, -r, "the relay could not begin: %s", strerror(-r));
         fail(c);
@@ -273,7 +271,7 @@ static void commit(struct conn *c)
     SECRET_WIPE(tx);
 
     cn_goto(c, COMMITTING);
-    if (re_check_gate(c->gate, c->q->gate_fill, &c->f) < 0 || hs_drain(c->hs, &c->f) < 0 ||
+    if (re_check_gate(c->gate, c->q->gate_fill, &c->f) < 0 || tk_drain(c->hs, &c->f) < 0 ||
         hs_keys(c->hs, &rx, &tx, &c->f) < 0) {
         fail(c);
         return;
@@ -334,6 +332,7 @@ static void begin_tls(struct conn *c)
         }
     }
     c->q->setup.store = c->store;
+    c->q->setup.port = sf_peer_port(c->tcp);
     r = hs_new_client(&c->hs, c->w->hs_ctx, c->tcp, &c->q->setup, &c->f);
     if (r < 0) {
         fail(c);

@@ -26,14 +26,14 @@
 #include "dispose.h"
 #include "herd.h"
 #include "internal.h"
+#include "lasting.h"
 #include "listener.h"
 #include "log.h"
 #include "loop.h"
 #include "notes.h"
 #include "notify.h"
-#include "pools.h"
+#include "passed.h"
 #include "stats.h"
-#include "table.h"
 
 #define ACCEPTS_PER_TURN 64
 
@@ -41,16 +41,16 @@ struct control {
     const struct options *o;
     const struct pr_caps *caps;
     struct st_shared *shared;
+    struct se_cache *sessions; /* made here, the workers' alone: sessions.h */
     struct census census;
     struct notes notes;
-    struct pools pools;
-    int *tables; /* memfd of each worker's table */
+    struct lasting lasting;
     struct lp_loop *lp;
     struct herd *herd;
     unsigned n; /* workers */
     int listener, signals, key_log;
     int held; /* a client for whom its worker has no room yet, -1 = none */
-    bool own_path, ending, failed;
+    bool own_path, ending, failed, again;
     struct lp_op accept, accept_pause, signal;
 };
 
@@ -76,7 +76,7 @@ static void in_child(void *owner)
     fd_close(&ct->held);
     ce_free(&ct->census);
     ow_free(&ct->notes.owners);
-    po_free(&ct->pools);
+    la_free(&ct->lasting);
 }
 
 static bool on_note(void *owner, unsigned worker, void *p, size_t len, int fds[2], unsigned nfds)
@@ -106,21 +106,31 @@ static void gave_up(void *owner)
     end_all(owner, true);
 }
 
+/* Workers end, with their handshakes and relays; what is kept of kernel connections goes on. */
+static void restart(struct control *ct)
+{
+    lg_info("restarting in place");
+    ct->again = true;
+    lp_stop(ct->lp);
+}
+
 static void on_signal(struct lp_op *op, int result)
 {
     struct control *ct = LP_OWNER(op, struct control, signal);
     struct signalfd_siginfo info;
 
     (void)result;
-    while (read(ct->signals, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+    while (!ct->again && read(ct->signals, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
         if (info.ssi_signo == SIGCHLD)
             hd_reap(ct->herd);
         else if (info.ssi_signo == SIGHUP)
-            lg_info("SIGHUP: nothing to reload; restart to change the configuration");
+            lg_info("SIGHUP: nothing to reload; SIGUSR2 restarts in place");
+        else if (info.ssi_signo == SIGUSR2)
+            restart(ct);
         else
             end_all(ct, false);
     }
-    if (!ct->ending)
+    if (!ct->ending && !ct->again)
         lp_poll(ct->lp, &ct->signal, ct->signals, POLLIN);
 }
 
@@ -168,7 +178,7 @@ static int hand_over(struct control *ct, int fd, int *wait_for)
         return 0;
     }
     if (pr_any(ct->caps))
-        pool = po_make(&ct->pools, cred.uid, ct->o->connections * ct->n);
+        pool = la_pool(&ct->lasting, cred.uid);
     r = hd_give(ct->herd, fd, &who, pool, wait_for);
     if (r == -EAGAIN)
         return r;
@@ -237,43 +247,10 @@ static unsigned count_workers(const struct options *o)
     return n < 1 ? 1 : n > ST_WORKERS_MAX ? ST_WORKERS_MAX : n;
 }
 
-/* Memory that outlives a worker: its replacement maps it again. Only touched pages cost anything.
- */
-static int make_table(uint32_t capacity)
-{
-    _cleanup_fd_ int fd = memfd_create("htls-table", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-
-    if (fd < 0 || ftruncate(fd, (off_t)tb_size(capacity)) < 0 ||
-        fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
-        return -errno;
-    return fd_steal(&fd);
-}
-
-static int make_tables(struct control *ct)
-{
-    ct->tables = calloc(ct->n, sizeof(*ct->tables));
-    if (!ct->tables)
-        return -ENOMEM;
-    for (unsigned i = 0; i < ct->n; i++)
-        ct->tables[i] = -1;
-    for (unsigned i = 0; i < ct->n; i++) {
-        ct->tables[i] = make_table(ct->o->connections);
-        if (ct->tables[i] < 0)
-            return ct->tables[i];
-    }
-    return 0;
-}
-
-static void free_tables(struct control *ct)
-{
-    for (unsigned i = 0; ct->tables && i < ct->n; i++)
-        fd_close(&ct->tables[i]);
-    free(ct->tables);
-}
-
-/* What a worker is given by inheritance: counters, the key log, its table. */
+/* What a worker is given by inheritance: counters, sessions, the key log. */
 static int prepare(struct control *ct)
 {
+    const struct options *o = ct->o;
     size_t size = sizeof(*ct->shared) + ct->n * sizeof(ct->shared->worker[0]);
 
     ct->shared = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -281,17 +258,26 @@ static int prepare(struct control *ct)
         return -errno;
     ct->shared->workers = ct->n;
     ct->shared->started = (uint64_t)time(NULL);
-    if (*ct->o->key_log) {
-        ct->key_log = open(ct->o->key_log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
+    if (o->session_cache > 0) {
+        int r = se_new(&ct->sessions, o->session_cache, o->session_share);
+
+        if (r < 0) {
+            lg_error("no memory for %u sessions (session-cache): %s", o->session_cache,
+                     strerror(-r));
+            return r;
+        }
+    }
+    if (*o->key_log) {
+        ct->key_log = open(o->key_log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
         if (ct->key_log < 0) {
             int r = -errno;
 
-            lg_error("key-log %s: %s", ct->o->key_log, strerror(-r));
+            lg_error("key-log %s: %s", o->key_log, strerror(-r));
             return r;
         }
-        lg_warning("session secrets are written to %s", ct->o->key_log);
+        lg_warning("session secrets are written to %s", o->key_log);
     }
-    return make_tables(ct);
+    return 0;
 }
 
 static int open_signals(void)
@@ -303,6 +289,7 @@ static int open_signals(void)
     sigaddset(&set, SIGINT);
     sigaddset(&set, SIGHUP);
     sigaddset(&set, SIGCHLD);
+    sigaddset(&set, SIGUSR2);
     if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
         return -errno;
     return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -313,9 +300,10 @@ static int start(struct control *ct)
     struct hd_owner owner = {.options = ct->o,
                              .caps = ct->caps,
                              .shared = ct->shared,
+                             .sessions = ct->sessions,
                              .census = &ct->census,
                              .key_log = ct->key_log,
-                             .tables = ct->tables,
+                             .tables = ct->lasting.tables,
                              .note = on_note,
                              .in_child = in_child,
                              .gave_up = gave_up,
@@ -363,6 +351,58 @@ static int serve(struct control *ct)
     return r;
 }
 
+/* Leaves to the program that this process becomes: the listener, what is kept. */
+static int pass_on(struct control *ct)
+{
+    struct passed out = {.listener = ct->listener, .own_path = ct->own_path};
+    int r = la_pass_on(&ct->lasting, &out);
+
+    if (r == 0)
+        r = ps_pass_on(&out);
+    free(out.memories);
+    if (r < 0)
+        lg_error("cannot restart in place: %s", strerror(-r));
+    return r;
+}
+
+static int open_all(struct control *ct)
+{
+    char why[PS_WHY_MAX];
+    struct passed passed;
+    int r = ps_take(&passed, why);
+
+    if (r < 0) {
+        lg_error("cannot start: %s", r == -EPROTO ? why : strerror(-r));
+        return r;
+    }
+    ct->own_path = passed.own_path;
+    ct->listener = ls_open(ct->o, passed.listener, &ct->own_path);
+    r = ct->listener < 0 ? ct->listener : prepare(ct);
+    if (r == 0) {
+        r = la_open(&ct->lasting, ct->o, ct->n, &passed);
+        if (r == 0)
+            r = start(ct);
+        if (r < 0)
+            lg_error("cannot start: %s", strerror(-r));
+    }
+    ps_free(&passed);
+    return r;
+}
+
+static void close_all(struct control *ct)
+{
+    hd_stop(ct->herd);
+    fd_close(&ct->listener);
+    fd_close(&ct->signals);
+    fd_close(&ct->key_log);
+    fd_close(&ct->held);
+    lp_close(ct->lp);
+    ce_free(&ct->census);
+    ow_free(&ct->notes.owners);
+    la_free(&ct->lasting);
+    se_free(ct->sessions);
+}
+
 int ct_run(const struct options *o, const struct pr_caps *caps)
 {
     struct control ct = {.o = o, .caps = caps, .listener = -1, .signals = -1};
@@ -371,27 +411,19 @@ int ct_run(const struct options *o, const struct pr_caps *caps)
     ct.key_log = ct.held = -1;
     fm_discard = di_close; /* before anything comes from outside */
     ct.n = count_workers(o);
-    ct.listener = ls_open(o, &ct.own_path);
-    r = ct.listener < 0 ? ct.listener : prepare(&ct);
-    if (r == 0) {
-        r = start(&ct);
-        if (r < 0)
-            lg_error("cannot start: %s", strerror(-r));
-    }
+    r = open_all(&ct);
     if (r == 0)
         r = serve(&ct);
+    if (r == 0 && ct.again) {
+        hd_stop(ct.herd);
+        ct.herd = NULL;
+        if (pass_on(&ct) == 0)
+            return CT_AGAIN;
+        r = -EIO;
+    }
     if (ct.own_path)
         unlink(o->socket);
-    hd_stop(ct.herd);
-    fd_close(&ct.listener);
-    fd_close(&ct.signals);
-    fd_close(&ct.key_log);
-    fd_close(&ct.held);
-    lp_close(ct.lp);
-    ce_free(&ct.census);
-    ow_free(&ct.notes.owners);
-    po_free(&ct.pools);
-    free_tables(&ct);
+    close_all(&ct);
     if (r == 0)
         lg_info("ended");
     return r < 0 || ct.failed ? EXIT_FAILURE : EXIT_SUCCESS;

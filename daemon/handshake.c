@@ -1,7 +1,8 @@
 /* One TLS handshake: OpenSSL speaks, we listen for the secrets, count the records.
  *
  * The SSL object never sees application data. When it is done, secrets and sequence numbers
- * go to the kernel or to the relay, which continue the two streams of records where it stopped. */
+ * go to the kernel or to the relay, which continue the two streams of records where it stopped.
+ * What OpenSSL still has to hear of afterwards is in tickets.c. */
 #include "handshake.h"
 
 #include <arpa/inet.h>
@@ -12,32 +13,9 @@
 #include <openssl/x509v3.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 
-#include "../proto/posths.h"
 #include "../proto/secret.h"
-#include "keylog.h"
-#include "record.h"
-#include "sockbio.h"
-#include "tlserr.h"
-
-#define DRAIN_MAX 16 /* tickets taken at most; a peer must not keep us here */
-
-struct hs_ctx {
-    SSL_CTX *ssl_ctx;
-    int key_log_fd;
-};
-
-/* Secret inside: wiped by hs_free(). */
-struct hs {
-    SSL *ssl;
-    struct hs_ctx *ctx;
-    struct sb_state io;
-    struct te_alerts alerts;
-    char name[W_NAME_MAX + 1];
-    uint64_t seq[2]; /* [0] read, [1] write: sequence number of the next record */
-    struct kl_secrets secrets;
-};
+#include "handshake_state.h"
 
 /* --- what OpenSSL tells us ----------------------------------------------------------- */
 
@@ -83,6 +61,15 @@ static void on_info(const SSL *ssl, int where, int value)
         h->alerts.sent = value & 0xff;
 }
 
+static int on_new_session(SSL *ssl, SSL_SESSION *session)
+{
+    struct hs *h = SSL_get_app_data(ssl);
+
+    if (SSL_version(ssl) == TLS1_3_VERSION) /* earlier ones: ru_done() */
+        ru_ticket(&h->resume, session);
+    return 0; /* the reference stays OpenSSL's */
+}
+
 /* --- preparation --------------------------------------------------------------------- */
 
 int hs_ctx_new(struct hs_ctx **out, int key_log_fd)
@@ -111,6 +98,13 @@ void hs_ctx_free(struct hs_ctx *c)
         return;
     SSL_CTX_free(c->ssl_ctx);
     free(c);
+}
+
+void hs_ctx_resume(struct hs_ctx *c, const struct ru_ctx *ru)
+{
+    c->resume = *ru;
+    SSL_CTX_set_session_cache_mode(c->ssl_ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+    SSL_CTX_sess_set_new_cb(c->ssl_ctx, on_new_session);
 }
 
 /* The names of the suites of one version, colon-separated, as OpenSSL wants them. Returns how many.
@@ -245,6 +239,7 @@ int hs_new_client(struct hs **out, struct hs_ctx *c, int fd, const struct hs_set
         hs_free(h);
         return r;
     }
+    ru_open(&h->resume, &c->resume, h->ssl, s);
     *out = h;
     return 0;
 }
@@ -253,6 +248,7 @@ void hs_free(struct hs *h)
 {
     if (!h)
         return;
+    ru_close(&h->resume);
     if (h->ssl) {
         /* Without this SSL_free() marks the session as not resumable; no alert is sent either way.
          */
@@ -273,6 +269,7 @@ enum hs_want hs_step(struct hs *h, struct failure *f)
     r = SSL_do_handshake(h->ssl);
     if (r == 1) {
         h->io.hold = true;
+        ru_done(&h->resume, h->ssl);
         return HS_DONE;
     }
     e = SSL_get_error(h->ssl, r);
@@ -282,69 +279,6 @@ enum hs_want hs_step(struct hs *h, struct failure *f)
         return HS_WANT_WRITE;
     te_failure(f, h->ssl, e, &h->io, &h->alerts, h->name);
     return HS_FAILED;
-}
-
-/* True for a record that holds whole tickets and nothing else. One that ends in the middle of a
- * message belongs to whoever reads the records behind it, and a KeyUpdate is no business of the SSL
- * object, which would change its keys without us. */
-static bool only_tickets(const uint8_t *plain, size_t n)
-{
-    struct ph_stream s = {.have = 0};
-    enum ph_event event;
-
-    return ph_feed(&s, KS_TLS13, plain, n, &event) == 0 && event == PH_NOTHING && s.have == 0;
-}
-
-/* True when the record at the head of the queue, whole, opens to session tickets. */
-static bool ticket_waits(struct hs *h, const struct ks_dir *rx)
-{
-    uint8_t record[RC_HEADER + RC_BODY_MAX];
-    struct rc_ctx *c;
-    uint8_t type, *plain;
-    size_t n;
-    bool yes;
-    int len;
-
-    if (recv(h->io.fd, record, RC_HEADER, MSG_PEEK | MSG_DONTWAIT) != (ssize_t)RC_HEADER)
-        return false;
-    len = rc_length(record);
-    if (len < 0 || record[0] != RC_DATA ||
-        recv(h->io.fd, record, (size_t)len, MSG_PEEK | MSG_DONTWAIT) != len)
-        return false;
-    if (rc_new(&c, rx, 0) < 0)
-        return false;
-    yes = rc_open(c, record, (size_t)len, &type, &plain, &n) == 0 && type == RC_HANDSHAKE &&
-          only_tickets(plain, n);
-    rc_free(c);
-    secret_wipe(record, sizeof(record)); /* may be the program's data, opened on trial */
-    return yes;
-}
-
-int hs_drain(struct hs *h, struct failure *f)
-{
-    struct ks_dir rx, tx;
-    SECRET_WIPE(rx);
-    SECRET_WIPE(tx);
-    char none;
-    int r;
-
-    if (SSL_version(h->ssl) != TLS1_3_VERSION)
-        return 0; /* TLS 1.2 sends its ticket before the Finished */
-    for (int i = 0; i < DRAIN_MAX; i++) {
-        r = hs_keys(h, &rx, &tx, f);
-        if (r < 0)
-            return r;
-        if (!ticket_waits(h, &rx))
-            return 0;
-        h->io.allow = 1;
-        ERR_clear_error();
-        r = SSL_read(h->ssl, &none, 1);
-        if (r > 0 || SSL_get_error(h->ssl, r) != SSL_ERROR_WANT_READ) {
-            te_failure(f, h->ssl, SSL_get_error(h->ssl, r), &h->io, &h->alerts, h->name);
-            return -f->err;
-        }
-    }
-    return 0;
 }
 
 static int keys12(struct hs *h, const struct ks_suite *suite, struct ks_dir *rx, struct ks_dir *tx)

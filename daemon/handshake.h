@@ -15,6 +15,7 @@
 
 struct hs;
 struct hs_ctx; /* a worker's SSL_CTX */
+struct ru_ctx;
 
 /* What is fixed before the handshake. Only read during hs_new(). */
 struct hs_setup {
@@ -27,6 +28,10 @@ struct hs_setup {
     char groups[256];  /* "" = OpenSSL's default */
     X509_STORE *store; /* a reference is taken */
     bool verify;
+    /* Sessions are resumed only where all of the above are equal, the store by its digest, and: */
+    uint8_t trust[32];
+    uint32_t uid;  /* of the client */
+    uint16_t port; /* of the peer */
 };
 
 /* What was negotiated. Text is "" where there is none. */
@@ -44,6 +49,9 @@ enum hs_want { HS_DONE, HS_WANT_READ, HS_WANT_WRITE, HS_FAILED };
 int hs_ctx_new(struct hs_ctx **out, int key_log_fd);
 void hs_ctx_free(struct hs_ctx *c);
 
+/* From now on sessions are kept in that cache, and resumed. ru is copied. */
+void hs_ctx_resume(struct hs_ctx *c, const struct ru_ctx *ru);
+
 /* Prepares a client handshake on fd, which stays the caller's and keeps its flags. Returns 0, or
  * -errno with *f filled (-EINVAL: a name, group or suite that cannot be). */
 int hs_new_client(struct hs **out, struct hs_ctx *c, int fd, const struct hs_setup *s,
@@ -56,12 +64,7 @@ void hs_free(struct hs *h);
  * sent. */
 enum hs_want hs_step(struct hs *h, struct failure *f);
 
-/* After HS_DONE: takes session tickets that lie at the head of the receive queue. Application data
- * is left there, whole (DESIGN: the fewer already-decrypted bytes the better). Returns 0 or -errno.
- */
-int hs_drain(struct hs *h, struct failure *f);
-
-/* After HS_DONE and hs_drain(): the keys and sequence numbers with which both directions go on. */
+/* After HS_DONE and tk_drain(): the keys and sequence numbers with which both directions go on. */
 int hs_keys(struct hs *h, struct ks_dir *rx, struct ks_dir *tx, struct failure *f);
 
 void hs_facts(const struct hs *h, struct hs_facts *facts);

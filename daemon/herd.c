@@ -5,6 +5,7 @@
 #include "herd.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -48,6 +49,8 @@ struct herd {
 static void __attribute__((noreturn)) be_worker(struct herd *h, unsigned index, int fd)
 {
     const struct hd_owner o = h->o;
+    int table = fcntl(o.tables[index], F_DUPFD_CLOEXEC, 0); /* the owner drops all of them */
+    struct wk_inherited in;
     char name[24];
 
     snprintf(name, sizeof(name), "worker %u", index);
@@ -56,7 +59,15 @@ static void __attribute__((noreturn)) be_worker(struct herd *h, unsigned index, 
         fd_close(&h->slots[i].fd);
     free(h);
     o.in_child(o.owner);
-    exit(wk_main(index, fd, o.key_log, o.tables[index], o.options, o.caps, o.shared));
+    in.index = index;
+    in.control = fd;
+    in.table_fd = table;
+    in.key_log_fd = o.key_log;
+    in.options = o.options;
+    in.caps = o.caps;
+    in.shared = o.shared;
+    in.sessions = o.sessions;
+    exit(wk_main(&in));
 }
 
 /* Notes come in bursts: a thousand connections end at once. */

@@ -10,6 +10,7 @@
 #include "options.h"
 #include "pools.h"
 #include "probe.h"
+#include "sessions.h"
 #include "stats.h"
 
 struct herd;
@@ -19,6 +20,7 @@ struct hd_owner {
     const struct options *options;
     const struct pr_caps *caps;
     struct st_shared *shared;
+    struct se_cache *sessions; /* for the workers alone; NULL: switched off */
     struct lp_loop *lp;
     struct census *census; /* told of clients that come, and of workers that die */
     const int *tables;     /* memfd of each worker's table, stays the owner's */

@@ -1,4 +1,4 @@
-/* The daemon's Unix socket: found with systemd, or made. */
+/* The daemon's Unix socket: passed on, or made. */
 #include "listener.h"
 
 #include <errno.h>
@@ -11,7 +11,6 @@
 
 #include "../proto/secret.h"
 #include "log.h"
-#include "notify.h"
 
 #define BACKLOG 4096
 
@@ -74,24 +73,19 @@ static int make(const struct options *o)
     return listen(fd, BACKLOG) < 0 ? -errno : fd_steal(&fd);
 }
 
-int ls_open(const struct options *o, bool *own)
+int ls_open(const struct options *o, int passed, bool *own)
 {
-    char why[NT_WHY_MAX];
-    int fd = nt_listen_fd(why);
+    if (passed < 0) {
+        int fd = make(o);
 
-    *own = false;
-    if (fd == -ENOENT) {
-        fd = make(o);
         *own = fd >= 0;
         return fd;
     }
-    if (fd < 0) {
-        lg_error("socket activation: %s", why);
-        return fd;
+    if (fcntl(passed, F_SETFL, O_NONBLOCK) < 0) {
+        int r = -errno;
+
+        close(passed);
+        return r;
     }
-    if (fcntl(fd, F_SETFL, O_NONBLOCK) < 0) {
-        close(fd);
-        return -errno;
-    }
-    return fd;
+    return passed;
 }

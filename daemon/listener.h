@@ -6,9 +6,9 @@
 
 #include "options.h"
 
-/* The listening socket: systemd's when it passed one on, else a new one at o->socket (*own = true:
- * the path is ours to unlink). A file left by a dead daemon is replaced; a living one is not.
- * Returns the descriptor, close-on-exec, non-blocking, or -errno, logged. */
-int ls_open(const struct options *o, bool *own);
+/* The listening socket: `passed` when it is not -1, else a new one at o->socket (*own = true: the
+ * path is ours to unlink; else as it was). A file left by a dead daemon is replaced; a living one
+ * is not. Returns the descriptor, close-on-exec, non-blocking, or -errno, logged. */
+int ls_open(const struct options *o, int passed, bool *own);
 
 #endif

@@ -7,7 +7,8 @@
  * object.
  *
  * Concurrency of the whole daemon: a process here has one thread; workers share nothing but the
- * counters in stats.h (atomics). No lock exists, and none may be taken in a done(). */
+ * counters in stats.h (atomics) and the session cache. That has the one lock that exists: it is
+ * held for a few copies, and nobody waits longer than 5 ms for it (sessions.h). */
 #ifndef HTLS_LOOP_H
 #define HTLS_LOOP_H
 

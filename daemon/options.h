@@ -30,12 +30,16 @@ struct options {
     unsigned connections;   /* most kernel connections kept per worker, default 65536 */
     unsigned records_per_key;  /* records under one sending key, 0 = what the cipher bears */
     unsigned key_updates;      /* most KeyUpdates of a peer at once without data, default 64 */
+    unsigned relay_linger_ms;  /* patience with a peer whose program is gone, default 30000 */
     bool allow_insecure;       /* verify = none is allowed ... */
     char insecure_users[512];  /* ... to these users: names or uids, comma-separated; "*" all */
     bool client_ca;            /* a client may bring its own CA certificates, default yes */
     char trust_file[PATH_MAX]; /* default trust: this PEM file; empty = the system's store */
     char key_log[PATH_MAX];    /* NSS key log file, empty = none */
     char user[64];             /* workers become this user when started as root, default "nobody" */
+    unsigned session_cache;    /* most sessions kept for resumption, 0 = none, default 4096 */
+    unsigned session_ms;       /* how long a peer's certificate, once seen, is relied on; 2 hours */
+    unsigned session_share;    /* one user's share of them, percent, default 25 */
     char path[8];      /* "auto", "kernel", "relay": the best path that is offered to anybody */
     int log_level;     /* enum lg_level */
     bool check_config; /* --check-config */

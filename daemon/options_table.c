@@ -39,6 +39,8 @@ static const struct op_row rows[] = {
      "most kernel connections kept per worker"},
     {"limits", "records-per-key", OP_COUNT, AT(records_per_key), 0, 4294967295, "0", "N",
      "records under one key; 0 is what the cipher bears"},
+    {"limits", "relay-linger", OP_DURATION, AT(relay_linger_ms), 100, 3600000, "30s", "TIME",
+     "patience with a peer once its program is gone"},
     {"limits", "key-updates", OP_COUNT, AT(key_updates), 1, 65536, "64", "N",
      "most KeyUpdates of a peer at once without data"},
     {"tls", "trust-file", OP_TEXT, AT(trust_file), 0, PATH_MAX - 1, "", "FILE",
@@ -53,6 +55,12 @@ static const struct op_row rows[] = {
      "append the TLS secrets here, for debugging only"},
     {"tls", "path", OP_WORD, AT(path), 0, 0, "auto", "auto|kernel|relay",
      "the data path that is offered"},
+    {"sessions", "session-cache", OP_COUNT, AT(session_cache), 0, 262144, "4096", "N",
+     "most TLS sessions kept for resumption; 0 is none"},
+    {"sessions", "session-lifetime", OP_DURATION, AT(session_ms), 1000, 604800000, "7200s", "TIME",
+     "how long a peer need not show its certificate again"},
+    {"sessions", "session-share", OP_COUNT, AT(session_share), 1, 100, "25", "PERCENT",
+     "the most of them that are one user's"},
 };
 // clang-format on
 #define ROWS (sizeof(rows) / sizeof(rows[0]))

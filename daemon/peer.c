@@ -237,7 +237,7 @@ static int start(struct peer *p, const struct w_msg *m, int fds[FM_FDS_MAX], str
     int r = rq_read(&q, m, &p->who, p->w->options, p->w->caps, f);
 
     if (r == 0) {
-        r = tr_get(p->w->trust, q->trust_store, p->pem, p->pem_len, &store, f);
+        r = tr_get(p->w->trust, q->trust_store, p->pem, p->pem_len, &store, q->setup.trust, f);
         if (r < 0)
             rq_free(q);
     }

@@ -2,7 +2,12 @@
  *
  * While a pump has something left over it does not read: that is the back-pressure. EOF of the
  * program becomes close_notify, close_notify of the peer becomes EOF; either way the other
- * direction goes on. */
+ * direction goes on.
+ *
+ * Who may keep it waiting. A program that holds its end may be as slow as it likes, also when the
+ * connection has failed and what was opened before still lies there for it: that costs it a
+ * descriptor of its own, and us no more than a batch. A program that is gone cannot: what it left
+ * has a deadline (limits: relay-linger), which begins anew whenever the peer takes something. */
 #include "relay.h"
 
 #include <errno.h>
@@ -13,6 +18,7 @@
 #include "../proto/secret.h"
 #include "dispose.h"
 #include "relay_pump.h"
+#include "sockfd.h"
 
 int rl_shared_new(struct rl_shared **out, struct lp_loop *lp, struct st_worker *stats,
                   const struct options *options)
@@ -38,7 +44,8 @@ void rl_shared_free(struct rl_shared *s)
 
 static void release(struct relay *r)
 {
-    if (r->local_in.busy || r->local_out.busy || r->tcp_in.busy || r->tcp_out.busy || r->reap.busy)
+    if (r->local_in.busy || r->local_out.busy || r->local_end.busy || r->tcp_in.busy ||
+        r->tcp_out.busy || r->linger.busy || r->reap.busy)
         return;
     di_close_unix(r->local);
     di_close(r->tcp);
@@ -57,27 +64,29 @@ static void release(struct relay *r)
 static void stop(struct relay *r)
 {
     r->stopping = true;
-    if (r->ended)
-        r->ended(r->owner, &r->f);
+    if (r->owner.ended)
+        r->owner.ended(r->owner.owner, &r->f);
     shutdown(r->tcp, SHUT_RDWR);
     shutdown(r->local, SHUT_RDWR);
     lp_cancel(r->s->lp, &r->local_in);
     lp_cancel(r->s->lp, &r->local_out);
+    lp_cancel(r->s->lp, &r->local_end);
     lp_cancel(r->s->lp, &r->tcp_in);
     lp_cancel(r->s->lp, &r->tcp_out);
+    lp_cancel(r->s->lp, &r->linger);
     lp_timer(r->s->lp, &r->reap, 0); /* freed from the loop, never under a caller's feet */
 }
 
 void rl_disown(struct relay *r)
 {
-    r->ended = NULL;
+    r->owner = (struct rl_owner){.owner = NULL};
 }
 
 /* Draws the consequences of what the pumps found. True when the connection is over. */
 static bool over(struct relay *r)
 {
     if (r->f.code)
-        return r->to_local.n == 0 || r->local_gone;
+        return r->to_local.n == 0;
     if (r->up_eof && !r->up_done && r->to_tcp.n == 0) {
         shutdown(r->tcp, SHUT_WR);
         r->up_done = true;
@@ -86,7 +95,7 @@ static bool over(struct relay *r)
         shutdown(r->local, SHUT_WR);
         r->down_done = true;
     }
-    return r->up_done && (r->down_done || r->local_gone);
+    return r->up_done && r->down_done;
 }
 
 static void want(struct relay *r, struct lp_op *op, int fd, unsigned mask)
@@ -114,12 +123,16 @@ static void settle(struct relay *r)
         want(r, &r->tcp_out, r->tcp, POLLOUT);
     if (!r->up_eof && r->to_tcp.n == 0)
         want(r, &r->local_in, r->local, POLLIN);
-    else if (r->up_done && !r->local_gone)
-        watch(r, &r->local_in, r->local);
+    else if (!r->local_gone)
+        watch(r, &r->local_end, r->local);
     if (!r->down_eof && r->to_local.n == 0)
         want(r, &r->tcp_in, r->tcp, POLLIN);
     else if (r->down_done && !r->up_done)
         watch(r, &r->tcp_in, r->tcp);
+    if (r->local_gone && !r->linger.busy) {
+        r->moved_ms = lp_now_ms();
+        lp_timer(r->s->lp, &r->linger, r->s->options->relay_linger_ms);
+    }
 }
 
 static void on_local_in(struct lp_op *op, int result)
@@ -130,10 +143,24 @@ static void on_local_in(struct lp_op *op, int result)
         release(r);
         return;
     }
-    if (result > 0 && (result & POLLHUP) && r->up_eof)
-        r->local_gone = true;
+    (void)result;
     if (!r->up_eof && r->to_tcp.n == 0)
         rl_up(r);
+    settle(r);
+}
+
+static void on_local_end(struct lp_op *op, int result)
+{
+    struct relay *r = LP_OWNER(op, struct relay, local_end);
+
+    if (r->stopping) {
+        release(r);
+        return;
+    }
+    if (result > 0 && (result & POLLHUP)) {
+        r->local_gone = true;
+        rl_down_refused(r);
+    }
     settle(r);
 }
 
@@ -155,6 +182,7 @@ static void on_tcp_in(struct lp_op *op, int result)
 static void on_tcp_out(struct lp_op *op, int result)
 {
     struct relay *r = LP_OWNER(op, struct relay, tcp_out);
+    size_t had = r->to_tcp.n;
     int k;
 
     (void)result;
@@ -163,6 +191,8 @@ static void on_tcp_out(struct lp_op *op, int result)
         return;
     }
     k = rs_flush(&r->to_tcp, r->tcp);
+    if (r->to_tcp.n < had)
+        r->moved_ms = lp_now_ms();
     if (k < 0)
         rl_fail(r, W_CODE_RESET, -k, -1, "the peer reset the connection");
     settle(r);
@@ -177,10 +207,31 @@ static void on_local_out(struct lp_op *op, int result)
         release(r);
         return;
     }
-    if (rs_flush(&r->to_local, r->local) < 0) { /* the program takes nothing more */
-        rs_free(&r->to_local);
-        r->local_gone = r->down_eof = true;
+    if (rs_flush(&r->to_local, r->local) < 0)
+        rl_down_refused(r);
+    settle(r);
+}
+
+static void on_linger(struct lp_op *op, int result)
+{
+    struct relay *r = LP_OWNER(op, struct relay, linger);
+    const unsigned most = r->s->options->relay_linger_ms;
+    uint64_t idle;
+
+    (void)result;
+    if (r->stopping) {
+        release(r);
+        return;
     }
+    idle = lp_now_ms() - r->moved_ms;
+    if (idle < most) {
+        lp_timer(r->s->lp, &r->linger, (unsigned)(most - idle));
+        return;
+    }
+    rl_fail(
+        r, W_CODE_TIMEOUT, ETIMEDOUT, -1,
+        "the program is gone and the peer takes nothing of what it left (limits: relay-linger)");
+    sf_abort(r->tcp);
     settle(r);
 }
 
@@ -191,8 +242,7 @@ static void on_reap(struct lp_op *op, int result)
 }
 
 int rl_start(struct relay **out, struct rl_shared *s, int tcp, int local, const struct ks_dir *rx,
-             const struct ks_dir *tx, void (*ended)(void *owner, const struct failure *f),
-             void *owner)
+             const struct ks_dir *tx, const struct rl_owner *owner)
 {
     struct relay *r = calloc(1, sizeof(*r));
     int k;
@@ -212,14 +262,15 @@ int rl_start(struct relay **out, struct rl_shared *s, int tcp, int local, const 
     r->tx = *tx;
     r->tcp = tcp;
     r->local = local;
-    r->ended = ended;
-    r->owner = owner;
+    r->owner = *owner;
     r->f.alert = -1;
     ud_open(&r->updates, s->options->key_updates, lp_now_ms());
     r->local_in.done = on_local_in;
     r->local_out.done = on_local_out;
+    r->local_end.done = on_local_end;
     r->tcp_in.done = on_tcp_in;
     r->tcp_out.done = on_tcp_out;
+    r->linger.done = on_linger;
     r->reap.done = on_reap;
     st_add(&s->stats->relays, 1);
     settle(r);

@@ -17,15 +17,22 @@ int rl_shared_new(struct rl_shared **out, struct lp_loop *lp, struct st_worker *
                   const struct options *options);
 void rl_shared_free(struct rl_shared *s);
 
-/* Begins to relay between tcp, whose streams of records go on with rx and tx (copied), and local.
- * Owns both descriptors from here; on failure they stay the caller's. `ended` is called once, when
- * the relay has stopped in any way but rl_end(), before the program can see it: f->code is 0 after
- * close_notify both ways or a close by the program. The relay frees itself. */
-int rl_start(struct relay **out, struct rl_shared *s, int tcp, int local, const struct ks_dir *rx,
-             const struct ks_dir *tx, void (*ended)(void *owner, const struct failure *f),
-             void *owner);
+/* Whom a relay tells what. `ended` is called once, when the relay has stopped, before the program
+ * can see it: f->code is 0 after close_notify both ways or a close by the program. `tickets` is
+ * called with the plaintext of each record of TLS 1.3 that holds session tickets or parts of them.
+ */
+struct rl_owner {
+    void (*ended)(void *owner, const struct failure *f);
+    void (*tickets)(void *owner, const uint8_t *plain, size_t n);
+    void *owner;
+};
 
-/* Forgets the owner: `ended` will not be called. */
+/* Begins to relay between tcp, whose streams of records go on with rx and tx (copied), and local.
+ * Owns both descriptors from here; on failure they stay the caller's. The relay frees itself. */
+int rl_start(struct relay **out, struct rl_shared *s, int tcp, int local, const struct ks_dir *rx,
+             const struct ks_dir *tx, const struct rl_owner *owner);
+
+/* Forgets the owner, who is told nothing more. */
 void rl_disown(struct relay *r);
 
 #endif

@@ -160,6 +160,8 @@ static void on_handshake(struct relay *r, const uint8_t *p, size_t n)
     if (k < 0)
         rl_fail(r, W_CODE_PROTOCOL_VIOLATION, EPROTO, -k,
                 "the peer sent a handshake message that may not come after the handshake");
+    else if (event == PH_NOTHING && r->owner.tickets && r->rx.suite->version == KS_TLS13)
+        r->owner.tickets(r->owner.owner, p, n);
     else if (event != PH_NOTHING &&
              ud_take(&r->updates, r->s->options->key_updates, lp_now_ms()) < 0)
         rl_fail(r, W_CODE_PROTOCOL_VIOLATION, EPROTO, UNEXPECTED_MESSAGE,
@@ -248,11 +250,16 @@ static bool down_batch(struct relay *r)
     k = rs_pass(&r->to_local, r->local, s->in, plain);
     if (k == -ENOMEM) { /* a part of it is lost: that must not look like the program's end */
         rl_fail(r, W_CODE_INTERNAL_ERROR, ENOMEM, INTERNAL_ERROR, "no memory for data");
-    } else if (k < 0) { /* the program takes nothing more; what it wrote before still goes out */
-        r->local_gone = r->down_eof = true;
-        rs_free(&r->to_local);
+    } else if (k < 0) {
+        rl_down_refused(r);
     }
     return k == 1 && !r->down_eof;
+}
+
+void rl_down_refused(struct relay *r)
+{
+    rs_free(&r->to_local);
+    r->down_eof = true;
 }
 
 void rl_down(struct relay *r)

@@ -25,10 +25,12 @@ struct rl_shared {
 
 struct relay {
     struct rl_shared *s;
-    void (*ended)(void *owner, const struct failure *f);
-    void *owner;
+    struct rl_owner owner;
     int tcp, local;
     struct lp_op local_in, local_out, tcp_in, tcp_out, reap;
+    struct lp_op local_end; /* watches for the program's leaving while nothing is read of it */
+    struct lp_op linger;    /* the deadline of what a program that is gone has left */
+    uint64_t moved_ms;      /* when the peer last took something of that */
     struct rc_ctx *open, *seal;
     struct ks_dir rx, tx;              /* for the next generation of keys */
     struct ph_stream messages;         /* of the peer, after the handshake */
@@ -36,7 +38,7 @@ struct relay {
     struct rest to_tcp, to_local, cut; /* cut: the head of a record whose end is still to come */
     bool up_eof, up_done;     /* the program ended its direction; close_notify and FIN are out */
     bool down_eof, down_done; /* the peer did; the program was told */
-    bool local_gone;          /* the program closed its end altogether */
+    bool local_gone;          /* the program closed its end: nobody writes or reads there */
     bool stopping;            /* operations are being cancelled; freed after the last one */
     struct failure f; /* f.code != 0: failed; only what was already opened still goes down */
 };
@@ -44,6 +46,9 @@ struct relay {
 /* Move bytes until the source is dry, the sink is full, the stream ends or TURNS are over. */
 void rl_up(struct relay *r);
 void rl_down(struct relay *r);
+
+/* The program takes nothing more; what it wrote before still goes out. */
+void rl_down_refused(struct relay *r);
 
 /* Remembers why the connection failed and ends both streams; alert >= 0 is sent to the peer. */
 void rl_fail(struct relay *r, unsigned code, int err, int alert, const char *text);

@@ -52,6 +52,10 @@ static const struct {
     {"kept.open", offsetof(struct st_worker, kept)},
     {"kept.updates-received", offsetof(struct st_worker, updates_received)},
     {"kept.updates-sent", offsetof(struct st_worker, updates_sent)},
+    {"sessions.hits", offsetof(struct st_worker, sessions_hits)},
+    {"sessions.misses", offsetof(struct st_worker, sessions_misses)},
+    {"sessions.stored", offsetof(struct st_worker, sessions_stored)},
+    {"sessions.refused", offsetof(struct st_worker, sessions_refused)},
 };
 
 size_t re_write(char *out, size_t cap, const struct worker *w)
@@ -66,6 +70,7 @@ size_t re_write(char *out, size_t cap, const struct worker *w)
     add(&t, "workers.restarted %llu\n", (unsigned long long)st_get(&s->restarts));
     for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++)
         add(&t, "%s %llu\n", rows[i].key, (unsigned long long)sum(s, rows[i].offset));
+    add(&t, "sessions.kept %llu\n", w->sessions ? (unsigned long long)se_count(w->sessions) : 0ull);
     add(&t, "path %s\n", w->options->path);
     t.n += pr_report(w->caps, t.p + t.n, t.cap - t.n);
     return t.n;

@@ -151,6 +151,7 @@ int rq_read(struct request **out, const struct w_msg *m, const struct in_peer *p
     if (!q)
         return fl_set(f, W_CODE_INTERNAL_ERROR, ENOMEM, "no memory for a request");
     read_numbers(q, m);
+    q->setup.uid = peer->uid;
     r = w_text(m, W_A_SERVER_NAME, q->setup.name, sizeof(q->setup.name));
     if (r == 0)
         r = w_text(m, W_A_GROUPS, q->setup.groups, sizeof(q->setup.groups));

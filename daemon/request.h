@@ -11,7 +11,7 @@
 #include "probe.h"
 
 struct request {
-    struct hs_setup setup; /* setup.alpn is owned here, setup.store is not set */
+    struct hs_setup setup; /* setup.alpn is owned here; store, trust, port are not set */
     char trust_store[64];
     enum w_path path;
     unsigned timeout_ms;

@@ -33,6 +33,23 @@ static void read_on(struct sb_state *s, const uint8_t *p, uint32_t n)
         s->in_have = 0;
 }
 
+static ssize_t take(struct sb_state *s, void *out, uint32_t want)
+{
+    ssize_t n;
+
+    if (s->mem_left) {
+        want = min_u32(want, s->mem_left);
+        memcpy(out, s->mem, want);
+        s->mem += want;
+        s->mem_left -= want;
+        return want;
+    }
+    do {
+        n = recv(s->fd, out, want, MSG_DONTWAIT);
+    } while (n < 0 && errno == EINTR);
+    return n;
+}
+
 static int sb_read(BIO *b, char *out, size_t len, size_t *got)
 {
     struct sb_state *s = BIO_get_data(b);
@@ -45,9 +62,7 @@ static int sb_read(BIO *b, char *out, size_t len, size_t *got)
         return 0;
     }
     want = min_u32(want, len > UINT32_MAX ? UINT32_MAX : (uint32_t)len);
-    do {
-        n = recv(s->fd, out, want, MSG_DONTWAIT);
-    } while (n < 0 && errno == EINTR);
+    n = take(s, out, want);
     if (n < 0) {
         if (errno == EAGAIN || errno == EWOULDBLOCK)
             BIO_set_retry_read(b);

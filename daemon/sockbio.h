@@ -9,6 +9,8 @@
 /* Where the two streams of records stand. The BIO's owner keeps it; it outlives the BIO. */
 struct sb_state {
     int fd;               /* not owned; used with MSG_DONTWAIT, its flags stay as they are */
+    const uint8_t *mem;   /* bytes that are read before those of the socket ... */
+    uint32_t mem_left;    /* ... so many */
     uint8_t in_header[5]; /* of the record being read */
     unsigned in_have;     /* bytes of that header we have, 5 = inside the body */
     uint32_t in_left;     /* bytes of its body still to come */

@@ -82,6 +82,13 @@ void sf_linger_off(int fd)
         (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &off, sizeof(off));
 }
 
+void sf_abort(int fd)
+{
+    const struct linger now = {.l_onoff = 1};
+
+    (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+}
+
 uint64_t sf_cookie(int fd)
 {
     uint64_t cookie = 0;
@@ -111,4 +118,18 @@ void sf_peer_name(int fd, char *out, size_t cap)
         return;
     }
     snprintf(out, cap, a.ss_family == AF_INET6 ? "[%.46s]:%.5s" : "%.46s:%.5s", host, port);
+}
+
+uint16_t sf_peer_port(int fd)
+{
+    union {
+        struct sockaddr any;
+        struct sockaddr_in in;
+        struct sockaddr_in6 in6;
+    } a = {.any.sa_family = AF_UNSPEC};
+    socklen_t n = sizeof(a);
+
+    if (getpeername(fd, &a.any, &n) < 0)
+        return 0;
+    return ntohs(a.any.sa_family == AF_INET6 ? a.in6.sin6_port : a.in.sin_port);
 }

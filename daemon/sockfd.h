@@ -23,6 +23,9 @@ bool sf_lingers(int fd);
  * there on the flag is the client's (dispose.c closes without waiting all the same). */
 void sf_linger_off(int fd);
 
+/* Makes the close a reset: what was not sent yet is dropped, memory of the kernel's included. */
+void sf_abort(int fd);
+
 /* SO_COOKIE, 0 when the kernel gives none. */
 uint64_t sf_cookie(int fd);
 
@@ -31,5 +34,8 @@ uint64_t sf_netns(int fd);
 
 /* "192.0.2.1:443", "[2001:db8::1]:443", "?" when there is no peer. */
 void sf_peer_name(int fd, char *out, size_t cap);
+
+/* The peer's port, 0 when there is no peer. */
+uint16_t sf_peer_port(int fd);
 
 #endif

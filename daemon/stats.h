@@ -19,6 +19,9 @@ struct st_worker {
     atomic_uint_fast64_t refused;             /* requests refused before a handshake */
     atomic_uint_fast64_t kept;                /* gauge: kernel connections with state */
     atomic_uint_fast64_t updates_received, updates_sent; /* KeyUpdates of kernel connections */
+    /* Handshakes that resumed a session and that might have, but for one that fits; sessions that
+     * were kept, and that were not worth it. */
+    atomic_uint_fast64_t sessions_hits, sessions_misses, sessions_stored, sessions_refused;
 };
 
 struct st_shared {

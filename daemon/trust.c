@@ -17,15 +17,20 @@
 #define CLIENT_CERTS_MAX                                                                           \
     512 /* of one request: the system's bundle has 150, parsing blocks the loop */
 
+/* With the SHA-256 of the text that it was made of. */
+struct store {
+    X509_STORE *x509;
+    uint8_t digest[TR_DIGEST];
+};
+
 struct kept_store {
-    uint8_t digest[32];
-    X509_STORE *store;
+    struct store store;
     uint64_t used; /* turn of the clock below at its last use */
 };
 
 struct tr_trust {
-    X509_STORE *fallback;
-    X509_STORE *named[OP_STORES_MAX];
+    struct store fallback;
+    struct store named[OP_STORES_MAX];
     const struct options *options;
     struct kept_store kept[KEPT];
     uint64_t clock;
@@ -60,39 +65,54 @@ static int add_pem(X509_STORE *store, BIO *in, int most)
     }
 }
 
-static int store_of(BIO *in, int most, X509_STORE **out)
+/* Makes a store of what a memory BIO holds. Returns how many certificates, or -errno. */
+static int store_of(BIO *text, int most, struct store *out)
 {
-    X509_STORE *store = X509_STORE_new();
+    struct store s = {.x509 = X509_STORE_new()};
+    char *p;
+    long len = BIO_get_mem_data(text, &p);
     int n;
 
-    if (!store)
+    if (!s.x509 || !EVP_Digest(p, (size_t)len, s.digest, NULL, EVP_sha256(), NULL)) {
+        X509_STORE_free(s.x509);
         return -ENOMEM;
-    n = add_pem(store, in, most);
+    }
+    n = add_pem(s.x509, text, most);
     if (n <= 0) {
-        X509_STORE_free(store);
+        X509_STORE_free(s.x509);
         return n < 0 ? n : -ENODATA;
     }
-    *out = store;
+    *out = s;
     return n;
 }
 
-static int store_of_file(const char *path, X509_STORE **out)
+static int store_of_file(const char *path, struct store *out)
 {
-    BIO *in = BIO_new_file(path, "r");
+    BIO *in = BIO_new_file(path, "r"), *text;
+    char piece[4096];
     int n;
 
     if (!in) {
         ERR_clear_error();
         return errno ? -errno : -EIO;
     }
-    n = store_of(in, INT_MAX, out);
+    text = BIO_new(BIO_s_mem());
+    if (!text) {
+        BIO_free(in);
+        return -ENOMEM;
+    }
+    while ((n = BIO_read(in, piece, sizeof(piece))) > 0 && BIO_write(text, piece, n) == n)
+        ;
+    ERR_clear_error();
+    n = n > 0 ? -ENOMEM : store_of(text, INT_MAX, out);
     BIO_free(in);
+    BIO_free(text);
     return n;
 }
 
 /* The system's bundle: where OpenSSL looks (SSL_CERT_FILE included), then where distributions put
  * it. */
-static int load_system(X509_STORE **out)
+static int load_system(struct store *out)
 {
     const char *env = getenv(X509_get_default_cert_file_env());
     const char *places[] = {env && *env ? env : X509_get_default_cert_file(),
@@ -145,9 +165,9 @@ int tr_load(struct tr_trust **out, const struct options *o)
                                                : strerror(-r));
     for (unsigned i = 0; r >= 0 && i < o->n_stores; i++)
         r = load_named(t, i);
-    if (!t->fallback)
-        t->fallback = X509_STORE_new(); /* empty: every verification fails, as it must */
-    if (r < 0 || !t->fallback) {
+    if (!t->fallback.x509)
+        t->fallback.x509 = X509_STORE_new(); /* empty: every verification fails, as it must */
+    if (r < 0 || !t->fallback.x509) {
         tr_free(t);
         return r < 0 ? r : -ENOMEM;
     }
@@ -159,74 +179,83 @@ void tr_free(struct tr_trust *t)
 {
     if (!t)
         return;
-    X509_STORE_free(t->fallback);
+    X509_STORE_free(t->fallback.x509);
     for (unsigned i = 0; i < OP_STORES_MAX; i++)
-        X509_STORE_free(t->named[i]);
+        X509_STORE_free(t->named[i].x509);
     for (unsigned i = 0; i < KEPT; i++)
-        X509_STORE_free(t->kept[i].store);
+        X509_STORE_free(t->kept[i].store.x509);
     free(t);
 }
 
-static int give(X509_STORE *s, X509_STORE **out)
-{
-    X509_STORE_up_ref(s);
-    *out = s;
-    return 0;
-}
-
-/* The client's own certificates, parsed or remembered. */
-static int get_client(struct tr_trust *t, const void *pem, size_t n, X509_STORE **out,
-                      struct failure *f)
+/* The client's own certificates, parsed or remembered. NULL with *f filled. */
+static const struct store *get_client(struct tr_trust *t, const void *pem, size_t n,
+                                      struct failure *f)
 {
     struct kept_store *oldest = &t->kept[0];
-    X509_STORE *store = NULL;
-    uint8_t digest[32];
-    BIO *in;
-    int r;
+    struct store made = {.x509 = NULL};
+    uint8_t digest[TR_DIGEST];
+    BIO *in = NULL;
+    int r = -ENOMEM;
 
-    if (n > W_TRUST_MAX || !EVP_Digest(pem, n, digest, NULL, EVP_sha256(), NULL))
-        return fl_set(f, W_CODE_INTERNAL_ERROR, ENOMEM, "no memory for the CA certificates");
+    if (n > W_TRUST_MAX || !EVP_Digest(pem, n, digest, NULL, EVP_sha256(), NULL)) {
+        fl_set(f, W_CODE_INTERNAL_ERROR, ENOMEM, "no memory for the CA certificates");
+        return NULL;
+    }
     for (unsigned i = 0; i < KEPT; i++) {
         struct kept_store *k = &t->kept[i];
 
-        if (k->store && memcmp(k->digest, digest, sizeof(digest)) == 0) {
+        if (k->store.x509 && memcmp(k->store.digest, digest, sizeof(digest)) == 0) {
             k->used = ++t->clock;
-            return give(k->store, out);
+            return &k->store;
         }
         if (k->used < oldest->used)
             oldest = k;
     }
     in = BIO_new_mem_buf(pem, (int)n);
-    if (!in)
-        return fl_set(f, W_CODE_INTERNAL_ERROR, ENOMEM, "no memory for the CA certificates");
-    r = store_of(in, CLIENT_CERTS_MAX, &store);
+    if (in)
+        r = store_of(in, CLIENT_CERTS_MAX, &made);
     BIO_free(in);
-    if (r == -E2BIG)
-        return fl_set(f, W_CODE_LIMIT, E2BIG,
-                      "more than %d CA certificates in one request: let the "
-                      "administrator make a named trust store of them",
-                      CLIENT_CERTS_MAX);
-    if (r <= 0)
-        return fl_set(f, W_CODE_BAD_REQUEST, EINVAL,
-                      "the CA certificates hold no certificate, or a damaged one: give PEM text");
-    X509_STORE_free(oldest->store);
-    memcpy(oldest->digest, digest, sizeof(digest));
-    oldest->store = store;
-    oldest->used = ++t->clock;
-    return give(store, out);
+    if (r > 0) {
+        X509_STORE_free(oldest->store.x509);
+        oldest->store = made;
+        oldest->used = ++t->clock;
+        return &oldest->store;
+    }
+    if (r == -ENOMEM)
+        fl_set(f, W_CODE_INTERNAL_ERROR, ENOMEM, "no memory for the CA certificates");
+    else if (r == -E2BIG)
+        fl_set(f, W_CODE_LIMIT, E2BIG,
+               "more than %d CA certificates in one request: let the administrator make a named "
+               "trust store of them",
+               CLIENT_CERTS_MAX);
+    else
+        fl_set(f, W_CODE_BAD_REQUEST, EINVAL,
+               "the CA certificates hold no certificate, or a damaged one: give PEM text");
+    return NULL;
+}
+
+static const struct store *get_named(const struct tr_trust *t, const char *name, struct failure *f)
+{
+    for (unsigned i = 0; i < t->options->n_stores; i++)
+        if (strcmp(t->options->stores[i].name, name) == 0)
+            return &t->named[i];
+    fl_set(f, W_CODE_BAD_REQUEST, ENOENT,
+           "no trust store named \"%s\": add a section [trust %s] to the configuration", name,
+           name);
+    return NULL;
 }
 
 int tr_get(struct tr_trust *t, const char *name, const void *pem, size_t n, X509_STORE **out,
-           struct failure *f)
+           uint8_t digest[TR_DIGEST], struct failure *f)
 {
-    if (n > 0)
-        return get_client(t, pem, n, out, f);
-    if (!*name)
-        return give(t->fallback, out);
-    for (unsigned i = 0; i < t->options->n_stores; i++)
-        if (strcmp(t->options->stores[i].name, name) == 0)
-            return give(t->named[i], out);
-    return fl_set(f, W_CODE_BAD_REQUEST, ENOENT,
-                  "no trust store named \"%s\": add a section [trust %s] to the configuration",
-                  name, name);
+    const struct store *s = n > 0   ? get_client(t, pem, n, f)
+                            : *name ? get_named(t, name, f)
+                                    : &t->fallback;
+
+    if (!s)
+        return -f->err;
+    X509_STORE_up_ref(s->x509);
+    *out = s->x509;
+    memcpy(digest, s->digest, TR_DIGEST);
+    return 0;
 }

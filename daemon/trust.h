@@ -9,6 +9,8 @@
 #include "failure.h"
 #include "options.h"
 
+#define TR_DIGEST 32u
+
 struct tr_trust;
 
 /* Loads the default store and every named one; called before the worker gives up the file system. A
@@ -19,10 +21,11 @@ void tr_free(struct tr_trust *t);
 
 /* The store for a request; a reference that the caller drops with X509_STORE_free(). With pem (n >
  * 0 bytes) the client's own certificates, else the store of that name, else the default. Parsed
- * client stores are kept, by the SHA-256 of their content, the 16 used last. Returns 0, or -errno
- * with *f filled: -EINVAL (no certificate in it, or a bad one), -ENOENT (no store of that name),
- * -ENOMEM. */
+ * client stores are kept, by the SHA-256 of their content, the 16 used last. `digest` tells stores
+ * apart, also those of one name that workers loaded before and after its file was changed. Returns
+ * 0, or -errno with *f filled: -EINVAL (no certificate in it, or a bad one), -ENOENT (no store of
+ * that name), -ENOMEM. */
 int tr_get(struct tr_trust *t, const char *name, const void *pem, size_t n, X509_STORE **out,
-           struct failure *f);
+           uint8_t digest[TR_DIGEST], struct failure *f);
 
 #endif

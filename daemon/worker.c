@@ -6,11 +6,13 @@
 #include "worker.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "../proto/fdmsg.h"
@@ -21,10 +23,13 @@
 #include "isolate.h"
 #include "log.h"
 #include "peer.h"
+#include "resume.h"
 #include "sockfd.h"
 
 #define RING_ENTRIES 1024
 #define NOTES_PER_TURN 64
+#define BURST 100      /* handshakes after which a pause is worth giving memory back in */
+#define SWEEP_MS 60000 /* how long a session that is over may lie in memory */
 
 static bool on_client(struct worker *w, const struct in_client *m, size_t len, int fds[2])
 {
@@ -81,6 +86,16 @@ static void on_control(struct lp_op *op, int result)
     lp_poll(w->lp, &w->control_in, w->control, POLLIN);
 }
 
+/* Each worker has its part of the cache, so that all of it is seen while any worker lives. */
+static void on_sweep(struct lp_op *op, int result)
+{
+    struct worker *w = LP_OWNER(op, struct worker, sweep);
+
+    (void)result;
+    se_sweep(w->sessions, w->index, w->shared->workers, (uint64_t)time(NULL));
+    lp_timer(w->lp, &w->sweep, SWEEP_MS);
+}
+
 /* Signals meant for the daemon reach the whole group; control alone acts on them. */
 static void own_signals(void)
 {
@@ -111,6 +126,7 @@ static int open_table(struct worker *w, int table_fd)
 
 static int build(struct worker *w, int key_log_fd)
 {
+    const struct ru_ctx resume = {w->sessions, w->stats, w->options->session_ms / 1000};
     int r = tr_load(&w->trust, w->options);
 
     if (r < 0)
@@ -118,6 +134,8 @@ static int build(struct worker *w, int key_log_fd)
     r = hs_ctx_new(&w->hs_ctx, key_log_fd);
     if (r < 0)
         return r;
+    if (w->sessions)
+        hs_ctx_resume(w->hs_ctx, &resume);
     if (of_open(&w->diag) < 0)
         lg_warning("no sock_diag: \"nic\" will be reported as \"kernel\"");
     r = iso_worker(w->options);
@@ -131,12 +149,14 @@ static int build(struct worker *w, int key_log_fd)
                  r == -EPERM ? " (kernel.io_uring_disabled must be 0)" : "");
         return r;
     }
-    return rl_shared_new(&w->relays, w->lp, w->stats, w->options);
+    r = tk_open(&w->tickets, w->lp);
+    return r < 0 ? r : rl_shared_new(&w->relays, w->lp, w->stats, w->options);
 }
 
 static void demolish(struct worker *w)
 {
     rl_shared_free(w->relays);
+    tk_close(w->tickets);
     lp_close(w->lp);
     of_close(w->diag);
     tn_close(&w->turns);
@@ -144,11 +164,19 @@ static void demolish(struct worker *w)
     tr_free(w->trust);
     tb_close(w->table);
     po_free(&w->pools);
+    se_free(w->sessions);
     free(w);
 }
 
-int wk_main(unsigned index, int control, int key_log_fd, int table_fd, const struct options *o,
-            const struct pr_caps *caps, struct st_shared *shared)
+void wk_trim(struct worker *w)
+{
+    if (w->turns.running > 0 || w->turns.first || w->since_trim < BURST)
+        return;
+    w->since_trim = 0;
+    malloc_trim(0);
+}
+
+int wk_main(const struct wk_inherited *in)
 {
     struct worker *w = calloc(1, sizeof(*w));
     int r;
@@ -157,22 +185,26 @@ int wk_main(unsigned index, int control, int key_log_fd, int table_fd, const str
         return EXIT_FAILURE;
     own_signals();
     fm_discard = di_close; /* before the first message of a stranger */
-    w->index = index;
-    w->control = control;
-    w->options = o;
-    w->caps = caps;
-    w->shared = shared;
-    w->stats = &shared->worker[index];
+    w->index = in->index;
+    w->control = in->control;
+    w->options = in->options;
+    w->caps = in->caps;
+    w->shared = in->shared;
+    w->stats = &in->shared->worker[in->index];
+    w->sessions = in->sessions;
     w->control_in.done = on_control;
     w->untold.done = ac_on_untold;
-    r = tn_open(&w->turns, o->handshakes);
+    w->sweep.done = on_sweep;
+    r = tn_open(&w->turns, in->options->handshakes);
     if (r == 0)
-        r = open_table(w, table_fd);
+        r = open_table(w, in->table_fd);
     if (r == 0)
-        r = build(w, key_log_fd);
+        r = build(w, in->key_log_fd);
     if (r == 0) {
         ac_announce(w);
-        lp_poll(w->lp, &w->control_in, control, POLLIN);
+        lp_poll(w->lp, &w->control_in, w->control, POLLIN);
+        if (w->sessions)
+            lp_timer(w->lp, &w->sweep, SWEEP_MS);
         r = lp_run(w->lp);
         if (r < 0)
             lg_error("io_uring: %s", strerror(-r));

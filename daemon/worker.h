@@ -12,8 +12,10 @@
 #include "pools.h"
 #include "probe.h"
 #include "relay.h"
+#include "sessions.h"
 #include "stats.h"
 #include "table.h"
+#include "tickets.h"
 #include "trust.h"
 #include "turns.h"
 
@@ -29,7 +31,9 @@ struct worker {
     struct tr_trust *trust;
     struct of_diag *diag; /* may be NULL */
     struct rl_shared *relays;
-    struct lp_op control_in;
+    struct se_cache *sessions; /* NULL: switched off */
+    struct tickets *tickets;
+    struct lp_op control_in, sweep;
     struct table *table; /* kernel connections that this worker keeps */
     struct pools pools;  /* of the uids it has served */
     struct lp_op untold; /* until control has room to be told of the table's news */
@@ -42,10 +46,24 @@ struct worker {
     uint8_t out[W_MESSAGE_MAX];
 };
 
-/* The worker's whole life, in the forked child: builds its parts, isolates, turns the loop.
- * key_log_fd and control are its own; table_fd is the memory of what it keeps (table.h). Returns
+/* What a worker is born with. The descriptors are its own; the rest is control's, inherited. */
+struct wk_inherited {
+    unsigned index;
+    int control;    /* SEQPACKET to the control process */
+    int key_log_fd; /* -1 = none */
+    int table_fd;   /* the memory of what it keeps (table.h) */
+    const struct options *options;
+    const struct pr_caps *caps;
+    struct st_shared *shared;
+    struct se_cache *sessions; /* NULL: switched off */
+};
+
+/* The worker's whole life, in the forked child: builds its parts, isolates, turns the loop. Returns
  * the process's exit status. */
-int wk_main(unsigned index, int control, int key_log_fd, int table_fd, const struct options *o,
-            const struct pr_caps *caps, struct st_shared *shared);
+int wk_main(const struct wk_inherited *in);
+
+/* A burst of handshakes leaves its memory with the C library: called at the end of each, this gives
+ * it back to the system when it was the last of many. */
+void wk_trim(struct worker *w);
 
 #endif

@@ -1,9 +1,11 @@
 """What every integration test uses: where things are, assertions, and the rooms beside this one.
 
 lib_client.py   the protocol and the socket that comes of it
+lib_keeper.py   htlsd under a service manager that keeps descriptors
 lib_daemon.py   htlsd, with what must be true of it when a test ends
 lib_servers.py  TLS servers that others wrote: nginx, openssl, gnutls
 lib_peers.py    TLS peers in this process, which can be watched and can misbehave
+lib_anypeer.py  a TLS peer that sends any record on command
 """
 import contextlib
 import encodings.idna  # noqa: F401  here, not on first use in a child that may read no files any more
@@ -17,6 +19,7 @@ DIR = os.environ.get("HTLS_TEST_DIR", "/tmp")       # this test's own folder
 PKI = os.environ.get("HTLS_TEST_PKI", "")           # made by tests/mkpki
 EXPECT = os.environ.get("HTLS_TEST_EXPECT", "relay")  # what the kernel under us can do
 SMALL = bool(os.environ.get("HTLS_TEST_SMALL"))     # emulated machines: less data, fewer clients
+SOAK = bool(os.environ.get("HTLS_TEST_SOAK"))       # scripts/soak: as long as it takes
 # By how much longer things may take than on a real machine.
 PATIENCE = float(os.environ.get("HTLS_TEST_PATIENCE", "5" if SMALL else "1"))
 

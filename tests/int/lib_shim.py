@@ -49,6 +49,18 @@ class Program:
         return said
 
 
+    def end_quietly(self, seconds=25):
+        """What it has said, however it ends; for the text of a failure."""
+        try:
+            self.seen += self.process.communicate(timeout=seconds * lib.PATIENCE)[0]
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.seen += self.process.communicate()[0] + b"(killed)"
+        except ValueError:  # its output was taken already
+            pass
+        return self.seen.decode(errors="replace")
+
+
 def start(daemon, case, address, *arguments, **options):
     """Starts a case of tcases.py."""
     command = [sys.executable, TCASES, case, *map(str, address[:2]), *map(str, arguments)]

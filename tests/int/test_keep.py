@@ -8,8 +8,10 @@ import socket
 
 from lib import Skip, check, closing_all, dial, equal, eventually, kernel_only, tls_stat
 from lib_client import (ATTACH, CAP_SLOTS, CIPHER, GENERATION, KEY, OWED, POOL, RECORDS_MAX, RELAY, SET_RECORD_TYPE,
-                        SHARE, SHARED, SLOT, SOL_TLS, TLS12, TLS_RX, TLS_TX, Client, Refused, child_as, upgrade)
+                        SHARE, SHARED, SLOT, SOL_TLS, TLS12, TLS_RX, TLS_TX, WELCOME, Client, Refused, child_as,
+                        upgrade)
 from lib_daemon import Daemon
+from lib_keeper import KeptDaemon
 from lib_peers import TlsServer, echo
 from lib_servers import SServer
 
@@ -95,6 +97,16 @@ def test_reported_twice():
         equal(int(clients[0].report()["kept.updates-received"]) > 0, True, "counted")
 
 
+def answers(d):
+    """Control turns clients away as long as it has no worker."""
+    try:
+        with Client(d.socket, blocking=False) as c:
+            got = c.recv()
+            return got is not None and got.kind == WELCOME
+    except OSError:
+        return False
+
+
 @kernel_only
 def test_worker_killed():
     """The worker that did the handshake is killed: its connections still change keys."""
@@ -104,6 +116,7 @@ def test_worker_killed():
             os.kill(pid, signal.SIGKILL)
         d.restarts += 2
         eventually(lambda: len(d.worker_pids()) == 2 and not old & set(d.worker_pids()), "two new workers")
+        eventually(lambda: answers(d), "a worker answers")
         with Client(d.socket) as c:
             equal(c.attach(stream.sock)[CIPHER], stream.result[CIPHER], "the cipher is known")
             if can_rekey(c):
@@ -112,6 +125,70 @@ def test_worker_killed():
                 pay(stream, c, 0)
                 s.type(b"after\n")
                 equal(stream.recv(), b"after\n", "data")
+                stream.sendall(b"and back\n")
+                s.wait_for(b"and back")
+
+
+def restart_in_place(d):
+    """SIGUSR2: the same process, other workers."""
+    old = set(d.worker_pids())
+    os.kill(d.process.pid, signal.SIGUSR2)
+    eventually(lambda: len(d.worker_pids()) == 2 and not old & set(d.worker_pids()), "two new workers")
+    d.baseline = {}
+
+
+@kernel_only
+def test_restart_in_place():
+    """Kernel connections go on over a restart of the daemon, with data under way, and still change keys."""
+    with Daemon() as d, SServer(interactive=True) as s, upgrade(d, s.address) as stream:
+        s.type(b"before\n")
+        for generation in range(3):
+            restart_in_place(d)
+            equal(stream.recv(), b"before\n", "data that lay there")
+            with Client(d.socket) as c:
+                if can_rekey(c):
+                    s.type(b"K\n")
+                    follow(stream, c, generation=generation)
+                    pay(stream, c, generation)
+                stream.sendall(b"and back\n")
+                s.wait_for(b"and back")
+                s.type(b"before\n")
+
+
+@kernel_only
+def test_killed_without_a_keeper():
+    """kill -9 of the whole daemon: data goes on; the next daemon knows nothing, and says so."""
+    with Daemon(restarts=None) as d, SServer(interactive=True) as s, upgrade(d, s.address) as stream:
+        d.kill()
+        stream.sendall(b"nobody is there\n")
+        s.wait_for(b"nobody is there")
+        s.type(b"nor here\n")
+        equal(stream.recv(), b"nor here\n", "data")
+        with Daemon() as other, Client(other.socket) as c:
+            try:
+                c.control(stream.sock, UPDATE)
+                raise AssertionError("it cannot know the key")
+            except Refused as e:
+                equal((e.code, e.errno), ("no-state", errno.ENOKEY), "the error")
+
+
+@kernel_only
+def test_killed_under_a_keeper():
+    """kill -9 of the whole daemon, started again by a manager that kept its memory: keys still change."""
+    with KeptDaemon() as d, SServer(interactive=True) as s, upgrade(d, s.address) as stream:
+        with Client(d.socket, caps=CAP_SLOTS) as c:
+            slot = c.attach(stream.sock)[SLOT]
+        for generation in range(2):
+            d.kill()
+            s.type(b"meanwhile\n")
+            equal(stream.recv(), b"meanwhile\n", "data while no daemon is there")
+            d.start()
+            with Client(d.socket, caps=CAP_SLOTS) as c:
+                equal(c.attach(stream.sock)[SLOT], slot, "the slot")
+                if can_rekey(c):
+                    s.type(b"K\n")
+                    follow(stream, c, generation=generation)
+                    pay(stream, c, generation)
                 stream.sendall(b"and back\n")
                 s.wait_for(b"and back")
 

@@ -5,6 +5,7 @@ import select
 import socket
 import ssl
 import threading
+import time
 
 import lib
 from lib import check, check_memory, closing_all, deadline, dial, equal, eventually, one_of
@@ -189,7 +190,6 @@ def test_program_closes_while_data_comes():
 
 def quiet(counter):
     """A function that is true once counter() no longer changes between two looks, 0.2 s apart."""
-    import time
     state = [None, time.monotonic()]
 
     def settled():
@@ -198,6 +198,21 @@ def quiet(counter):
             state[:] = [now, time.monotonic()]
         return now and time.monotonic() - state[1] > 0.2
     return settled
+
+
+def overflow(stream):
+    """Writes until nothing moves any more, the relay's own buffers included. Returns how many bytes."""
+    stream.sock.setblocking(False)
+    n = [0]
+
+    def push():
+        try:
+            n[0] += stream.sock.send(b"q" * 65536)
+        except BlockingIOError:
+            pass
+        return n[0]
+    eventually(quiet(push), "the program is held up", 20)
+    return n[0]
 
 
 @deadline(90)
@@ -252,25 +267,93 @@ def test_back_pressure_from_a_slow_peer():
     with Daemon(workers=1) as d, TlsServer(handler) as s:
         before = list(d.worker_rss_kb().values())[0]
         with relay(d, s) as stream:
-            stream.sock.setblocking(False)
-            n = [0]
-
-            def push():
-                try:
-                    n[0] += stream.sock.send(b"q" * min(65536, total - n[0]))
-                except BlockingIOError:
-                    pass
-                return n[0]
-            eventually(quiet(push), "the program is held up", 20)
-            check(n[0] < total, "the program was never held up")
+            n = overflow(stream)
+            check(n < total, "the program was never held up")
             grown = list(d.worker_rss_kb().values())[0] - before
             check_memory(grown < 8192, f"the worker grew by {grown} KiB")
             stream.sock.settimeout(30)
             go.set()
-            stream.sendall(b"q" * (total - n[0]))
+            stream.sendall(b"q" * (total - n))
             stream.shutdown_wr()
             eventually(lambda: got, "the peer has all", 60)
             equal(got[0], total, "bytes in all")
+
+
+def test_program_gone_peer_deaf():
+    """relay-linger: a peer that takes nothing of what a closed program left loses the connection in the end."""
+    def handler(peer):
+        go.wait(60)
+        try:
+            while peer.sock.recv(1 << 20):
+                pass
+        except ConnectionResetError:
+            ends.append("reset")
+
+    go, ends = threading.Event(), []
+    with Daemon("--relay-linger", "300ms") as d, TlsServer(handler) as s:
+        for half in (False, True):
+            with relay(d, s) as stream:
+                overflow(stream)
+                d.wait_gauge("relays.open", 1)
+                if half:
+                    stream.sock.shutdown(socket.SHUT_WR)
+                stream.sock.close()
+                d.wait_gauge("relays.open", 0)
+                e = ended_with(stream)
+                equal((e.code, e.errno), ("timeout", errno.ETIMEDOUT), "the end")
+                check("relay-linger" in e.text, e.text)
+        go.set()
+        eventually(lambda: ends == ["reset"] * 2, "both were reset", 10)
+
+
+@deadline(90)
+def test_program_gone_peer_slow():
+    """relay-linger: a peer that is slow and never stops gets all that a closed program left."""
+    def handler(peer):
+        peer.keep = False
+        go.wait(60)
+        n = 0
+        while True:
+            data = peer.read(1 << 18)
+            if not data:
+                break
+            n += len(data)
+            if n // (1 << 20) > (n - len(data)) // (1 << 20):
+                time.sleep(0.2)  # to be slow, for longer than the time in which something must move
+        got.append((n, time.monotonic()))
+
+    go, got = threading.Event(), []
+    with Daemon("--relay-linger", f"{int(1500 * lib.PATIENCE)}ms") as d, TlsServer(handler) as s:
+        with relay(d, s) as stream:
+            stream.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+            n = overflow(stream)
+            stream.sock.close()
+            go.set()
+            eventually(lambda: got, "the end", 60)
+            equal(got[0][0], n, "bytes in all")
+
+
+def test_program_there_peer_deaf():
+    """relay-linger is not for a program that is still there, half closed or only slow to read."""
+    def handler(peer):
+        peer.keep = False
+        go.wait(60)
+        n = 0
+        while data := peer.read():
+            n += len(data)
+        peer.write(b"%d" % n)
+        peer.close_notify()
+        peer.drain()
+
+    go = threading.Event()
+    with Daemon("--relay-linger", "100ms") as d, TlsServer(handler) as s, relay(d, s) as stream:
+        n = overflow(stream)
+        stream.sock.shutdown(socket.SHUT_WR)
+        time.sleep(0.5)  # several times the deadline that must not be one
+        equal(int(d.status()["relays.open"]), 1, "relays.open")
+        go.set()
+        stream.sock.settimeout(30)
+        equal(int(stream.read_all()), n, "bytes in all")
 
 
 def test_key_update():

@@ -56,6 +56,7 @@ static void rig_keys(struct rig *g, const struct ks_suite *suite)
 
 void rig_open(struct rig *g, uint16_t suite, bool tcp, int buffers)
 {
+    const struct rl_owner owner = {.ended = rig_on_ended, .owner = g};
     int net[2], local[2];
 
     memset(g, 0, sizeof(*g));
@@ -75,9 +76,8 @@ void rig_open(struct rig *g, uint16_t suite, bool tcp, int buffers)
     rig_keys(g, ks_find(suite));
     CU_ASSERT_EQUAL_FATAL(rc_new(&g->seal, &g->to_relay, 1), 0);
     CU_ASSERT_EQUAL_FATAL(rc_new(&g->open, &g->from_relay, 0), 0);
-    CU_ASSERT_EQUAL_FATAL(rl_start(&g->relay, g->shared, net[0], local[0], &g->to_relay,
-                                   &g->from_relay, rig_on_ended, g),
-                          0);
+    CU_ASSERT_EQUAL_FATAL(
+        rl_start(&g->relay, g->shared, net[0], local[0], &g->to_relay, &g->from_relay, &owner), 0);
     CU_ASSERT_EQUAL(st_get(&g->stats.relays), 1);
 }
 
@@ -193,4 +193,31 @@ void rig_program_hears(struct rig *g, const char *want)
 
     rig_pull(g, g->program, got, strlen(want));
     CU_ASSERT(memcmp(got, want, strlen(want)) == 0);
+}
+
+size_t rig_program_overflows(struct rig *g)
+{
+    static uint8_t bytes[1 << 16];
+    size_t n = 0;
+
+    for (int idle = 0; idle < 20; idle++) {
+        ssize_t k = send(g->program, bytes, sizeof(bytes), MSG_DONTWAIT | MSG_NOSIGNAL);
+
+        if (k > 0) {
+            n += (size_t)k;
+            idle = 0;
+        }
+        rig_turn(g);
+    }
+    CU_ASSERT_FATAL(g->relay->to_tcp.n > 0);
+    return n;
+}
+
+void rig_peer_overflows(struct rig *g)
+{
+    static uint8_t bytes[4000];
+
+    for (int k = 0; k < 100 && g->relay->to_local.n == 0; k++)
+        rig_peer_says(g, RC_DATA, bytes, sizeof(bytes));
+    CU_ASSERT_FATAL(g->relay->to_local.n > 0);
 }

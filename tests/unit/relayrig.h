@@ -62,4 +62,8 @@ void rig_peer_hears_alert(struct rig *g, uint8_t level, uint8_t number);
 void rig_program_says(struct rig *g, const char *text);
 void rig_program_hears(struct rig *g, const char *want);
 
+/* Says more than the relay gets rid of. Returns how many bytes. */
+size_t rig_program_overflows(struct rig *g);
+void rig_peer_overflows(struct rig *g);
+
 #endif

@@ -1,6 +1,7 @@
 /* Tests of daemon/conn.c: the states of a connection, the kernel's answers made up. */
 #include "../../daemon/conn.c"
 
+#include "../../daemon/resume.h"
 #include "capture.h"
 #include "suites.h"
 #include "workerrig.h"
@@ -223,6 +224,38 @@ static void test_relay(void)
     end_case();
 }
 
+/* Whether kernel or relay, the handshake waits for a ticket under the connection's cookie; what the
+ * relay reads it is given. */
+static void test_tickets(void)
+{
+    for (int relay = 0; relay < 2; relay++) {
+        struct ru_ctx resume = {.lifetime = 60};
+        uint8_t byte = 4;
+        int fds[2];
+
+        begin_case();
+        CU_ASSERT_EQUAL_FATAL(se_new(&resume.cache, 8, 100), 0);
+        resume.stats = g.w->stats;
+        hs_ctx_resume(g.w->hs_ctx, &resume);
+        serve(fds, TP_EC);
+        SSL_set_num_tickets(g.server, 0);
+        CU_ASSERT_PTR_NOT_NULL(
+            open_conn(fds[0], -1, 0, relay ? W_PATH_RELAY : W_PATH_KERNEL, 5000));
+        WRIG_UNTIL(&g, told.up && SSL_is_init_finished(g.server));
+        if (relay) {
+            CU_ASSERT_EQUAL(SSL_write(g.server, "data", 4), 4);
+            CU_ASSERT_EQUAL(SSL_new_session_ticket(g.server), 1);
+            CU_ASSERT_EQUAL(SSL_do_handshake(g.server), 1);
+            WRIG_UNTIL(&g, se_count(resume.cache) == 1);
+        }
+        CU_ASSERT_EQUAL(tk_feed(g.w->tickets, told.cookie, &byte, 1), 0);
+        fd_close(&told.fd);
+        close(fds[1]);
+        end_case();
+        se_free(resume.cache);
+    }
+}
+
 static void test_relay_limit(void)
 {
     int fds[2];
@@ -358,6 +391,7 @@ void suite_conn(void)
     CU_add_test(s, "kernel refuses", test_kernel_refuses);
     CU_add_test(s, "half of the keys", test_half_keys);
     CU_add_test(s, "relay", test_relay);
+    CU_add_test(s, "tickets", test_tickets);
     CU_add_test(s, "relay limit", test_relay_limit);
     CU_add_test(s, "deadline", test_deadline);
     CU_add_test(s, "turns", test_turns);

@@ -31,7 +31,7 @@ static int teardown(void)
 static int open_it(bool *own, char said[512])
 {
     struct capture c = capture_begin(2);
-    int fd = ls_open(&o, own);
+    int fd = ls_open(&o, -1, own);
 
     capture_end(c, said, 512);
     return fd;
@@ -155,17 +155,18 @@ static void test_no_folder(void)
     memcpy(o.socket, was, sizeof(was));
 }
 
-/* systemd's socket goes before the path; something else that it passed on is an error. */
-static void test_activation(void)
+/* A socket that was passed on goes before the path, and keeps its word on whose it is. */
+static void test_passed(void)
 {
-    char said[512], pid[16];
-    bool own = true;
+    for (int ours = 0; ours < 2; ours++) {
+        int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+        bool own = ours;
 
-    snprintf(pid, sizeof(pid), "%d", (int)getpid());
-    setenv("LISTEN_PID", pid, 1);
-    setenv("LISTEN_FDS", "7", 1); /* more than one: refused without a look at them */
-    CU_ASSERT(open_it(&own, said) < 0);
-    CU_ASSERT(!own && strstr(said, "socket activation") && mode_of(o.socket) == 0);
+        CU_ASSERT_EQUAL(ls_open(&o, fd, &own), fd);
+        CU_ASSERT(own == (bool)ours && mode_of(o.socket) == 0);
+        CU_ASSERT(fcntl(fd, F_GETFL) & O_NONBLOCK);
+        close(fd);
+    }
 }
 
 void suite_listener(void)
@@ -177,5 +178,5 @@ void suite_listener(void)
     CU_add_test(s, "living", test_living);
     CU_add_test(s, "something else", test_something_else);
     CU_add_test(s, "no folder", test_no_folder);
-    CU_add_test(s, "activation", test_activation);
+    CU_add_test(s, "passed on", test_passed);
 }

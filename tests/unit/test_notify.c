@@ -4,8 +4,7 @@
 #include "suites.h"
 
 #include <CUnit/CUnit.h>
-#include <stdbool.h>
-#include <sys/wait.h>
+#include <sys/stat.h>
 
 static char dir[] = "/tmp/htls-notify-XXXXXX";
 
@@ -101,71 +100,28 @@ static void test_full(void)
     close(fd);
 }
 
-/* What systemd does before it starts us: a child, whose fd 3 is a socket of this kind. */
-static struct {
-    int domain, type;
-    bool listening;
-    const char *fds, *pid; /* pid NULL = the right one */
-} given;
-
-static int listen_body(void)
+/* A descriptor travels with its name. */
+static void test_store(void)
 {
-    struct sockaddr_un sa = {.sun_family = AF_UNIX};
-    char pid[16], why[NT_WHY_MAX] = "";
-    int fd = socket(given.domain, given.type, 0), rc;
+    char text[128] = "", control[64];
+    struct iovec iov = {text, sizeof(text) - 1};
+    struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control};
+    struct stat sent, got;
+    char name[108];
+    int fd, passed;
 
-    if (fd < 0 || (given.domain == AF_UNIX && bind(fd, (struct sockaddr *)&sa, 2) < 0))
-        return 200;
-    if (given.listening && listen(fd, 1) < 0)
-        return 201;
-    if (fd != LISTEN_FDS_START && dup2(fd, LISTEN_FDS_START) < 0)
-        return 202;
-    snprintf(pid, sizeof(pid), "%d", (int)getpid());
-    setenv("LISTEN_PID", given.pid ? given.pid : pid, 1);
-    setenv("LISTEN_FDS", given.fds, 1);
-    setenv("LISTEN_FDNAMES", "x", 1);
-    rc = nt_listen_fd(why);
-    if (getenv("LISTEN_PID") || getenv("LISTEN_FDS") || getenv("LISTEN_FDNAMES"))
-        return 203;
-    if (rc >= 0 && fcntl(rc, F_GETFD) != FD_CLOEXEC)
-        return 204;
-    if ((rc == -EPROTO) != (*why != '\0'))
-        return 205;
-    return rc < 0 ? -rc : rc;
-}
-
-static int listen_with(int domain, int type, bool listening, const char *fds, const char *pid)
-{
-    int status = 0;
-    pid_t child;
-
-    given.domain = domain;
-    given.type = type;
-    given.listening = listening;
-    given.fds = fds;
-    given.pid = pid;
-    child = fork();
-    if (child == 0)
-        _exit(listen_body());
-    if (child < 0 || waitpid(child, &status, 0) != child || !WIFEXITED(status))
-        return 255;
-    return WEXITSTATUS(status);
-}
-
-static void test_listen(void)
-{
-    char why[NT_WHY_MAX];
-
-    CU_ASSERT_EQUAL(nt_listen_fd(why), -ENOENT);
-    CU_ASSERT_EQUAL(listen_with(AF_UNIX, SOCK_SEQPACKET, true, "1", NULL), 3);
-    CU_ASSERT_EQUAL(listen_with(AF_UNIX, SOCK_SEQPACKET, true, "1", "1"), ENOENT);
-    CU_ASSERT_EQUAL(listen_with(AF_UNIX, SOCK_SEQPACKET, true, "1", "x"), ENOENT);
-    CU_ASSERT_EQUAL(listen_with(AF_UNIX, SOCK_SEQPACKET, true, "0", NULL), ENOENT);
-    CU_ASSERT_EQUAL(listen_with(AF_UNIX, SOCK_SEQPACKET, true, "1x", NULL), ENOENT);
-    CU_ASSERT_EQUAL(listen_with(AF_UNIX, SOCK_SEQPACKET, true, "2", NULL), EPROTO);
-    CU_ASSERT_EQUAL(listen_with(AF_UNIX, SOCK_SEQPACKET, false, "1", NULL), EPROTO);
-    CU_ASSERT_EQUAL(listen_with(AF_UNIX, SOCK_STREAM, true, "1", NULL), EPROTO);
-    CU_ASSERT_EQUAL(listen_with(AF_INET, SOCK_STREAM, true, "1", NULL), EPROTO);
+    snprintf(name, sizeof(name), "@htls-test-store-%d", (int)getpid());
+    fd = manager(name);
+    setenv("NOTIFY_SOCKET", name, 1);
+    CU_ASSERT_EQUAL(nt_store("htls-x", 1), 0);
+    m.msg_controllen = sizeof(control);
+    CU_ASSERT(recvmsg(fd, &m, MSG_DONTWAIT) > 0);
+    CU_ASSERT_STRING_EQUAL(text, "FDSTORE=1\nFDNAME=htls-x");
+    CU_ASSERT_FATAL(CMSG_FIRSTHDR(&m) != NULL);
+    memcpy(&passed, CMSG_DATA(CMSG_FIRSTHDR(&m)), sizeof(passed));
+    CU_ASSERT(fstat(1, &sent) == 0 && fstat(passed, &got) == 0 && sent.st_ino == got.st_ino);
+    close(passed);
+    close(fd);
 }
 
 void suite_notify(void)
@@ -175,5 +131,5 @@ void suite_notify(void)
     CU_add_test(s, "messages arrive", test_notify);
     CU_add_test(s, "addresses that are none", test_bad_names);
     CU_add_test(s, "a manager that does not read", test_full);
-    CU_add_test(s, "a listener passed on", test_listen);
+    CU_add_test(s, "a descriptor to keep", test_store);
 }

@@ -156,8 +156,9 @@ static char *written(const struct options *o)
 static void test_round_trip(void)
 {
     static const char *const values[] = {
-        "/tmp/a b;c", "0640", "bin", "7",   "debug", "2500ms", "9",    "10",           "0",
-        "77",         "88",   "3",   "/ca", "no",    "yes",    "0,33", "/var/key log", "kernel"};
+        "/tmp/a b;c", "0640",         "bin",    "7",      "debug", "2500ms", "9",  "10",
+        "0",          "77",           "88",     "1500ms", "3",     "/ca",    "no", "yes",
+        "0,33",       "/var/key log", "kernel", "0",      "90s",   "7"};
     size_t n;
     const struct op_row *rows = op_rows(&n);
     struct options before;

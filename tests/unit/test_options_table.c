@@ -54,6 +54,9 @@ static void test_defaults(void)
     CU_ASSERT_STRING_EQUAL(opts.key_log, "");
     CU_ASSERT_STRING_EQUAL(opts.user, "nobody");
     CU_ASSERT_STRING_EQUAL(opts.path, "auto");
+    CU_ASSERT_EQUAL(opts.session_cache, 4096);
+    CU_ASSERT_EQUAL(opts.session_ms, 7200000);
+    CU_ASSERT_EQUAL(opts.session_share, 25);
     CU_ASSERT_EQUAL(opts.log_level, 2);
     CU_ASSERT_EQUAL(opts.n_stores, 0);
     CU_ASSERT_FALSE(opts.config_given || opts.check_config || opts.print_config);
@@ -102,6 +105,16 @@ static const struct {
     {"handshake-timeout", "10m", NULL},
     {"handshake-timeout", "1.5s", NULL},
     {"handshake-timeout", "s", NULL},
+    {"session-cache", "0", "0"},
+    {"session-cache", "262144", "262144"},
+    {"session-cache", "262145", NULL},
+    {"session-lifetime", "999ms", NULL},
+    {"session-lifetime", "1s", "1s"},
+    {"session-lifetime", "604800s", "604800s"},
+    {"session-lifetime", "604801s", NULL},
+    {"session-share", "0", NULL},
+    {"session-share", "100", "100"},
+    {"session-share", "101", NULL},
     {"client-ca", "yes", "yes"},
     {"client-ca", "no", "no"},
     {"client-ca", "Yes", NULL},

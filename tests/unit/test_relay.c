@@ -1,16 +1,24 @@
 /* Tests of daemon/relay.c: how a relayed connection ends, from either side, in every state. */
+#define lp_now_ms clock_now /* the relay's clock; its timers are real */
 #include "../../daemon/relay.c"
 
 #include "relayrig.h"
 #include "suites.h"
 
+static uint64_t now_ms = 1000000;
+static unsigned looks;
+
+uint64_t clock_now(void)
+{
+    looks++;
+    return now_ms;
+}
+
 static const uint8_t close_notify[] = {1, 0};
 
 static void expect_end(const struct rig *g, unsigned code, int err)
 {
-    CU_ASSERT_EQUAL(g->ended, 1);
-    CU_ASSERT_EQUAL(g->f.code, code);
-    CU_ASSERT_EQUAL(g->f.err, err);
+    CU_ASSERT(g->ended == 1 && g->f.code == code && g->f.err == err);
     if (code)
         CU_ASSERT(*g->f.text && !g->saw_eof); /* the reason comes before the program's EOF */
 }
@@ -113,14 +121,6 @@ static void test_truncation(void)
     }
 }
 
-static void reset(struct rig *g)
-{
-    struct linger now = {.l_onoff = 1};
-
-    setsockopt(g->peer, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
-    fd_close(&g->peer);
-}
-
 static void test_reset(void)
 {
     for (int state = 0; state < 4; state++) {
@@ -135,15 +135,10 @@ static void test_reset(void)
             shutdown(g.program, SHUT_WR);
             rig_peer_hears_alert(&g, 1, 0);
         } else if (state == 3) { /* while the network is full */
-            static uint8_t bytes[1 << 16];
-
-            for (int k = 0; k < 2000 && !(g.relay->to_tcp.n); k++) {
-                (void)send(g.program, bytes, sizeof(bytes), MSG_DONTWAIT | MSG_NOSIGNAL);
-                rig_turn(&g);
-            }
-            CU_ASSERT(g.relay->to_tcp.n > 0);
+            rig_program_overflows(&g);
         }
-        reset(&g);
+        sf_abort(g.peer);
+        fd_close(&g.peer);
         RIG_UNTIL(&g, g.ended);
         CU_ASSERT_EQUAL(g.f.code, W_CODE_RESET);
         CU_ASSERT_EQUAL(g.f.err, ECONNRESET);
@@ -154,19 +149,15 @@ static void test_reset(void)
 /* The program is gone, in every state it can be gone in. */
 static void test_program_gone(void)
 {
-    static uint8_t bytes[1 << 16];
-
     for (int state = 0; state < 6; state++) {
         struct rig g;
 
         rig_open(&g, 0x1303, state & 1, state == 2 ? 4608 : 0);
         if (state == 1) /* with something that it did not read */
             rig_peer_says(&g, RC_DATA, "unread", 6);
-        else if (state == 2) { /* ... and more behind that waits in the relay */
-            for (int k = 0; k < 100 && g.relay->to_local.n == 0; k++)
-                rig_peer_says(&g, RC_DATA, bytes, 4000);
-            CU_ASSERT(g.relay->to_local.n > 0);
-        } else if (state == 3)
+        else if (state == 2) /* ... and more behind that waits in the relay */
+            rig_peer_overflows(&g);
+        else if (state == 3)
             shutdown(g.program, SHUT_WR);
         else if (state == 4) {
             rig_peer_says(&g, RC_ALERT, close_notify, 2);
@@ -313,6 +304,99 @@ static void test_back_pressure_down(void)
     rig_close(&g);
 }
 
+/* Until the deadline was looked at some times. */
+static void linger_passes(struct rig *g)
+{
+    unsigned since = looks;
+
+    RIG_UNTIL(g, g->ended || looks >= since + 3);
+}
+
+/* The program is gone and the peer reads nothing: not for ever, nothing stays in the kernel. */
+static void test_linger(void)
+{
+    struct rig g;
+    ssize_t k = 1;
+    char c[4096];
+
+    for (int half = 0; half < 2; half++) {
+        rig_open(&g, 0x1301, true, 0);
+        g.o.relay_linger_ms = 5;
+        rig_program_overflows(&g);
+        if (half) /* closes one direction first */
+            shutdown(g.program, SHUT_WR);
+        rig_turns(&g, 10);
+        CU_ASSERT(!g.relay->linger.busy);
+        fd_close(&g.program);
+        linger_passes(&g);
+        CU_ASSERT_EQUAL(g.ended, 0);
+        now_ms += 4;
+        linger_passes(&g);
+        CU_ASSERT_EQUAL(g.ended, 0);
+        now_ms++;
+        RIG_UNTIL(&g, g.ended);
+        CU_ASSERT(g.f.code == W_CODE_TIMEOUT && g.f.err == ETIMEDOUT);
+        CU_ASSERT_PTR_NOT_NULL(strstr(g.f.text, "limits: relay-linger"));
+        RIG_UNTIL(&g, st_get(&g.stats.relays) == 0);
+        while ((k = recv(g.peer, c, sizeof(c), MSG_DONTWAIT)) > 0)
+            ;
+        CU_ASSERT(k < 0 && errno == ECONNRESET);
+        rig_close(&g);
+    }
+}
+
+/* ... but whenever it reads, the time begins anew, and in the end it has got everything. */
+static void test_linger_moves(void)
+{
+    size_t in, out = 0;
+    struct rig g;
+
+    rig_open(&g, 0x1301, false, 4608);
+    g.o.relay_linger_ms = 5;
+    in = rig_program_overflows(&g);
+    fd_close(&g.program);
+    RIG_UNTIL(&g, g.relay->linger.busy);
+    for (int step = 0; out < in; step++) {
+        uint8_t *p;
+
+        now_ms += 4;
+        if (step < 5)
+            linger_passes(&g);
+        for (size_t had = g.relay->to_tcp.n; out < in && g.relay->to_tcp.n == had;)
+            out += rig_peer_hears(&g, RC_DATA, &p);
+        CU_ASSERT_FATAL(out == in || g.ended == 0);
+    }
+    rig_peer_hears_alert(&g, 1, 0);
+    RIG_UNTIL(&g, g.ended);
+    expect_end(&g, 0, 0);
+    rig_close(&g);
+}
+
+/* A program that is there may be slow: it only writes, reads nothing, or reads nothing of a
+ * connection that has failed. */
+static void test_no_linger(void)
+{
+    struct rig g;
+
+    for (int how = 0; how < 3; how++) {
+        rig_open(&g, 0x1301, false, 4608);
+        g.o.relay_linger_ms = 1;
+        if (how == 0) {
+            shutdown(g.program, SHUT_RD);
+            rig_peer_says(&g, RC_DATA, "nobody hears", 12);
+            rig_program_overflows(&g);
+        } else {
+            rig_peer_overflows(&g);
+        }
+        if (how == 2)
+            rl_fail(g.relay, W_CODE_RESET, ECONNRESET, -1, "made up");
+        now_ms += 1000000;
+        rig_turns(&g, 20);
+        CU_ASSERT(!g.relay->linger.busy && g.ended == 0);
+        rig_close(&g);
+    }
+}
+
 static void test_disown(void)
 {
     struct rig g;
@@ -321,6 +405,9 @@ static void test_disown(void)
     rl_disown(g.relay);
     rig_program_says(&g, "goes on");
     rig_peer_hears_text(&g, "goes on");
+    rig_peer_says(&g, RC_HANDSHAKE, "\4\0\0\1x", 5); /* a ticket, as far as the relay looks */
+    rig_peer_says(&g, RC_DATA, "on", 2);
+    rig_program_hears(&g, "on");
     fd_close(&g.program);
     RIG_UNTIL(&g, st_get(&g.stats.relays) == 0);
     CU_ASSERT_EQUAL(g.ended, 0);
@@ -355,6 +442,9 @@ void suite_relay(void)
     CU_add_test(s, "failure waits", test_failure_waits);
     CU_add_test(s, "back-pressure up", test_back_pressure_up);
     CU_add_test(s, "back-pressure down", test_back_pressure_down);
+    CU_add_test(s, "linger", test_linger);
+    CU_add_test(s, "linger while it moves", test_linger_moves);
+    CU_add_test(s, "no linger", test_no_linger);
     CU_add_test(s, "disown", test_disown);
     CU_add_test(s, "busy release", test_busy_release);
 }

@@ -152,6 +152,17 @@ static void test_wrong_records(void)
     fails(0x1301, RC_ALERT, "\1\50", 2, -1, -1, EPROTO); /* the level of 1.3 says nothing */
 }
 
+static uint8_t tickets[512];
+static size_t tickets_n;
+
+static void on_tickets(void *owner, const uint8_t *plain, size_t n)
+{
+    (void)owner;
+    CU_ASSERT_FATAL(tickets_n + n <= sizeof(tickets));
+    memcpy(tickets + tickets_n, plain, n);
+    tickets_n += n;
+}
+
 /* The peer's own alert is told with its number; what is only a warning is not the end. */
 static void test_peer_alerts(void)
 {
@@ -168,10 +179,13 @@ static void test_peer_alerts(void)
     rig_close(&g);
 
     rig_open(&g, 0xC02B, false, 0);
+    g.relay->owner.tickets = on_tickets;
+    tickets_n = 0;
     rig_peer_says(&g, RC_ALERT, "\1\144", 2);       /* no_renegotiation */
     rig_peer_says(&g, RC_HANDSHAKE, "\0\0\0\0", 4); /* HelloRequest */
     rig_peer_says(&g, RC_DATA, "on", 2);
     rig_program_hears(&g, "on");
+    CU_ASSERT_EQUAL(tickets_n, 0);
     rig_close(&g);
 }
 
@@ -315,19 +329,24 @@ static void test_key_update_storm(void)
     rig_close(&g);
 }
 
-/* Tickets never reach the program, whole, in pieces, or with a KeyUpdate in the last record. */
+/* Tickets never reach the program, but the owner, whole, in pieces, or with a KeyUpdate in the last
+ * record. */
 static void test_tickets(void)
 {
     uint8_t ticket[300] = {4, 0, 1, 40}, last[300];
     struct rig g;
 
     rig_open(&g, 0x1301, false, 0);
+    g.relay->owner.tickets = on_tickets;
+    tickets_n = 0;
     for (size_t piece = 1; piece <= sizeof(ticket); piece += piece < 8 ? 1 : 73) {
         for (size_t at = 0; at < sizeof(ticket); at += piece)
             rig_peer_says(&g, RC_HANDSHAKE, ticket + at,
                           sizeof(ticket) - at < piece ? sizeof(ticket) - at : piece);
         rig_peer_says(&g, RC_DATA, "data", 4);
         rig_program_hears(&g, "data");
+        CU_ASSERT(tickets_n == sizeof(ticket) && memcmp(tickets, ticket, sizeof(ticket)) == 0);
+        tickets_n = 0;
     }
     rig_peer_says(&g, RC_HANDSHAKE, ticket, 100);
     memcpy(last, ticket + 100, 200);
@@ -338,6 +357,7 @@ static void test_tickets(void)
     rig_peer_says(&g, RC_DATA, "new", 3);
     rig_program_hears(&g, "new");
     peer_hears_update(&g);
+    CU_ASSERT_EQUAL(tickets_n, 100); /* what came with the KeyUpdate was not for the owner */
     rig_close(&g);
 }
 

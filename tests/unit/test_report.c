@@ -24,8 +24,22 @@ static struct worker *make(void)
     for (unsigned i = 0; i < WORKERS; i++) {
         struct st_worker *st = &w->shared->worker[i];
         atomic_uint_fast64_t *const all[] = {
-            &st->done,  &st->failed, &st->handshakes, &st->waiting,  &st->kernel, &st->nic,
-            &st->relay, &st->relays, &st->relay_tx,   &st->relay_rx, &st->peers,  &st->refused,
+            &st->done,
+            &st->failed,
+            &st->handshakes,
+            &st->waiting,
+            &st->kernel,
+            &st->nic,
+            &st->relay,
+            &st->relays,
+            &st->relay_tx,
+            &st->relay_rx,
+            &st->peers,
+            &st->refused,
+            &st->sessions_hits,
+            &st->sessions_misses,
+            &st->sessions_stored,
+            &st->sessions_refused,
         };
 
         for (unsigned k = 0; k < sizeof(all) / sizeof(*all); k++)
@@ -51,7 +65,9 @@ static void test_lines(void)
         "\nrelays.open 888\n",        "\nrelays.bytes-out 999\n",
         "\nrelays.bytes-in 1110\n",   "\nclients.open 1221\n",
         "\nrequests.refused 1332\n",  "\npath auto\n",
-        "\nuptime-seconds 10",
+        "\nsessions.hits 1443\n",     "\nsessions.misses 1554\n",
+        "\nsessions.stored 1665\n",   "\nsessions.refused 1776\n",
+        "\nsessions.kept 0\n",        "\nuptime-seconds 10",
     };
     struct worker *w = make();
     char text[8192];
@@ -65,6 +81,22 @@ static void test_lines(void)
 
         CU_ASSERT(space && space > line && space[1]);
     }
+    discard(w);
+}
+
+/* How many sessions lie in the cache now. */
+static void test_kept(void)
+{
+    static const uint8_t key[SE_KEY];
+    struct worker *w = make();
+    struct se_session s = {.until = 2, .n = 1};
+    char text[8192];
+
+    CU_ASSERT_EQUAL_FATAL(se_new(&w->sessions, 8, 100), 0);
+    CU_ASSERT_EQUAL(se_put(w->sessions, key, &s, 1), 0);
+    re_write(text, sizeof(text), w);
+    CU_ASSERT_PTR_NOT_NULL(strstr(text, "\nsessions.kept 1\n"));
+    se_free(w->sessions);
     discard(w);
 }
 
@@ -93,5 +125,6 @@ void suite_report(void)
     CU_pSuite s = CU_add_suite("report", NULL, NULL);
 
     CU_add_test(s, "lines", test_lines);
+    CU_add_test(s, "sessions", test_kept);
     CU_add_test(s, "room", test_room);
 }

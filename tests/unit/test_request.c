@@ -103,6 +103,7 @@ static void test_fields(void)
 
     CU_ASSERT_PTR_NOT_NULL_FATAL(q);
     CU_ASSERT_STRING_EQUAL(q->setup.name, "a.example");
+    CU_ASSERT_EQUAL(q->setup.uid, peer.uid);
     CU_ASSERT(q->setup.alpn_len == 12 && memcmp(q->setup.alpn, "\2h2\10http/1.1", 12) == 0);
     CU_ASSERT_STRING_EQUAL(q->setup.groups, "X25519:P-256");
     CU_ASSERT_STRING_EQUAL(q->trust_store, "corp");

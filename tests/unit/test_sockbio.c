@@ -140,6 +140,29 @@ static void test_hold(void)
     close_wire(&w);
 }
 
+/* A record out of memory, with no socket at all any more: the next one is not asked for. */
+static void test_memory(void)
+{
+    uint8_t record_of[64], got[64];
+    size_t n = record(record_of, 23, 20, 4), at = 0, k = 0;
+    struct wire w;
+
+    open_wire(&w);
+    w.s.hold = true;
+    w.s.allow = 1;
+    w.s.fd = -1;
+    w.s.mem = record_of;
+    w.s.mem_left = (uint32_t)n;
+    while (BIO_read_ex(w.bio, got + at, at < 5 ? 5 : 7, &k) == 1)
+        at += k;
+    CU_ASSERT(at == n && memcmp(got, record_of, n) == 0 && w.s.mem_left == 0);
+    CU_ASSERT(BIO_should_retry(w.bio) && w.s.err == 0);
+    w.s.allow = 1;
+    CU_ASSERT_EQUAL(BIO_read_ex(w.bio, got, 5, &k), 0);
+    CU_ASSERT(!BIO_should_retry(w.bio) && w.s.err == EBADF);
+    close_wire(&w);
+}
+
 static void test_ends(void)
 {
     struct linger now = {.l_onoff = 1};
@@ -221,6 +244,7 @@ void suite_sockbio(void)
     CU_add_test(s, "clamp", test_clamp);
     CU_add_test(s, "short reads", test_short_reads);
     CU_add_test(s, "hold", test_hold);
+    CU_add_test(s, "memory", test_memory);
     CU_add_test(s, "ends", test_ends);
     CU_add_test(s, "nonce", test_nonce);
     CU_add_test(s, "full", test_full);

@@ -101,6 +101,7 @@ static void test_names(void)
     snprintf(want, sizeof(want), "127.0.0.1:%u", ntohs(in.sin_port));
     sf_peer_name(fds[0], name, sizeof(name));
     CU_ASSERT_STRING_EQUAL(name, want);
+    CU_ASSERT_EQUAL(sf_peer_port(fds[0]), ntohs(in.sin_port));
     sf_peer_name(fds[0], small, sizeof(small));
     CU_ASSERT_STRING_EQUAL(small, "127.0.0");
     if (bind(listener, (struct sockaddr *)&a, n) == 0) { /* else a machine without IPv6 */
@@ -110,9 +111,11 @@ static void test_names(void)
         snprintf(want, sizeof(want), "[::1]:%u", ntohs(a.sin6_port));
         sf_peer_name(s, name, sizeof(name));
         CU_ASSERT_STRING_EQUAL(name, want);
+        CU_ASSERT_EQUAL(sf_peer_port(s), ntohs(a.sin6_port));
     }
     sf_peer_name(listener, name, sizeof(name));
     CU_ASSERT_STRING_EQUAL(name, "?");
+    CU_ASSERT_EQUAL(sf_peer_port(listener), 0);
     close(fds[0]);
     close(fds[1]);
     close(s);

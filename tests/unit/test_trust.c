@@ -60,12 +60,14 @@ static int load(struct tr_trust **t, const struct options *o, char said[512])
     return r;
 }
 
+static uint8_t digest[TR_DIGEST]; /* of the store that get() found last */
+
 static X509_STORE *get(struct tr_trust *t, const char *name, const char *text)
 {
     struct failure f = {.alert = -1};
     X509_STORE *s = NULL;
 
-    CU_ASSERT_EQUAL(tr_get(t, name, text, text ? strlen(text) : 0, &s, &f), 0);
+    CU_ASSERT_EQUAL(tr_get(t, name, text, text ? strlen(text) : 0, &s, digest, &f), 0);
     CU_ASSERT_EQUAL(f.code, 0);
     return s;
 }
@@ -93,12 +95,46 @@ static void test_which(void)
     CU_ASSERT(certs_in(s[0]) == 1 && certs_in(s[1]) == 2);
     CU_ASSERT(certs_in(s[2]) == 1 && certs_in(s[3]) == 1);
     CU_ASSERT(s[3] != s[1] && s[3] != s[0]);
-    CU_ASSERT_EQUAL(tr_get(t, "none", NULL, 0, &s[0], &f), -ENOENT);
+    CU_ASSERT_EQUAL(tr_get(t, "none", NULL, 0, &s[0], digest, &f), -ENOENT);
     CU_ASSERT(f.code == W_CODE_BAD_REQUEST && strstr(f.text, "[trust none]"));
     for (int i = 0; i < 4; i++)
         X509_STORE_free(s[i]);
     tr_free(t);
     tr_free(NULL);
+    free(other);
+    unlink(path_of("default"));
+    unlink(path_of("two"));
+}
+
+/* Stores with other certificates have other digests, also where they bear the same name. */
+static void test_digests(void)
+{
+    static struct options o;
+    static uint8_t seen[6][TR_DIGEST];
+    char *other = tp_other_pem(1), said[512];
+
+    for (int i = 0; i < 2; i++) {
+        struct tr_trust *t;
+        const char *const names[] = {"", "pair"};
+
+        write_file("default", i ? other : pem);
+        write_file("two", i ? pem : other);
+        snprintf(o.trust_file, sizeof(o.trust_file), "%s", path_of("default"));
+        snprintf(o.stores[0].name, sizeof(o.stores[0].name), "pair");
+        snprintf(o.stores[0].file, sizeof(o.stores[0].file), "%s", path_of("two"));
+        o.n_stores = 1;
+        CU_ASSERT_EQUAL_FATAL(load(&t, &o, said), 0);
+        for (int k = 0; k < 3; k++) {
+            X509_STORE_free(get(t, k < 2 ? names[k] : "", k < 2 ? NULL : other));
+            memcpy(seen[i * 3 + k], digest, sizeof(digest));
+        }
+        X509_STORE_free(get(t, "", other)); /* remembered */
+        CU_ASSERT_EQUAL(memcmp(digest, seen[2], sizeof(digest)), 0);
+        tr_free(t);
+    }
+    CU_ASSERT(memcmp(seen[0], seen[1], TR_DIGEST) != 0 && memcmp(seen[0], seen[3], TR_DIGEST) != 0);
+    CU_ASSERT(memcmp(seen[1], seen[4], TR_DIGEST) != 0 && memcmp(seen[0], seen[4], TR_DIGEST) == 0);
+    CU_ASSERT(memcmp(seen[2], seen[3], TR_DIGEST) == 0 && memcmp(seen[2], seen[5], TR_DIGEST) == 0);
     free(other);
     unlink(path_of("default"));
     unlink(path_of("two"));
@@ -193,7 +229,7 @@ static void test_kept(void)
         bool there = false;
 
         for (unsigned k = 0; k < KEPT; k++)
-            there |= t->kept[k].store == kept[i];
+            there |= t->kept[k].store.x509 == kept[i];
         CU_ASSERT_EQUAL(there, i != 1);
     }
     CU_ASSERT_EQUAL(certs_in(kept[1]), 1); /* who still uses it keeps it */
@@ -224,7 +260,7 @@ static void test_bad_pem(void)
         struct failure f = {.alert = -1};
         X509_STORE *s = NULL;
 
-        CU_ASSERT_EQUAL(tr_get(t, "", bad[i], strlen(bad[i]), &s, &f), -EINVAL);
+        CU_ASSERT_EQUAL(tr_get(t, "", bad[i], strlen(bad[i]), &s, digest, &f), -EINVAL);
         CU_ASSERT(s == NULL && f.code == W_CODE_BAD_REQUEST && strstr(f.text, "give PEM text"));
         CU_ASSERT_EQUAL(ERR_peek_error(), 0);
     }
@@ -232,10 +268,10 @@ static void test_bad_pem(void)
         struct failure f = {.alert = -1};
         X509_STORE *s = NULL;
 
-        CU_ASSERT(tr_get(t, "", big, sizeof(big), &s, &f) < 0 && s == NULL);
+        CU_ASSERT(tr_get(t, "", big, sizeof(big), &s, digest, &f) < 0 && s == NULL);
     }
     for (unsigned i = 0; i < KEPT; i++)
-        CU_ASSERT_PTR_NULL(t->kept[i].store);
+        CU_ASSERT_PTR_NULL(t->kept[i].store.x509);
     tr_free(t);
 }
 
@@ -244,6 +280,7 @@ void suite_trust(void)
     CU_pSuite s = CU_add_suite("trust", setup, teardown);
 
     CU_add_test(s, "which", test_which);
+    CU_add_test(s, "digests", test_digests);
     CU_add_test(s, "load refused", test_load_refused);
     CU_add_test(s, "system", test_system);
     CU_add_test(s, "kept", test_kept);

@@ -81,6 +81,7 @@ static inline void wrig_open(struct wrig *g)
     memset(g, 0, sizeof(*g));
     g->o.handshakes = 8;
     g->o.relays = 8;
+    g->o.relay_linger_ms = 30000;
     g->o.key_updates = 64;
     g->o.handshake_ms = 5000;
     g->o.client_ca = true;
@@ -100,6 +101,7 @@ static inline void wrig_open(struct wrig *g)
     CU_ASSERT_EQUAL_FATAL(tn_open(&g->w->turns, g->w->options->handshakes), 0);
     CU_ASSERT_EQUAL_FATAL(lp_open(&g->w->lp, 64), 0);
     CU_ASSERT_EQUAL_FATAL(hs_ctx_new(&g->w->hs_ctx, -1), 0);
+    CU_ASSERT_EQUAL_FATAL(tk_open(&g->w->tickets, g->w->lp), 0);
     CU_ASSERT_EQUAL_FATAL(rl_shared_new(&g->w->relays, g->w->lp, g->w->stats, &g->o), 0);
     g->w->trust = wrig_trust(&g->o);
     g->table = memfd_create("table", MFD_CLOEXEC);
@@ -123,6 +125,7 @@ static inline void wrig_close(struct wrig *g)
     for (int i = 0; i < 20; i++) /* cancelled operations come back */
         wrig_turn(g);
     rl_shared_free(g->w->relays);
+    tk_close(g->w->tickets);
     hs_ctx_free(g->w->hs_ctx);
     tr_free(g->w->trust);
     tb_close(g->w->table);
