@@ -30,7 +30,7 @@ CLI := $(wildcard shim/htls_cli.c shim/cli_*.c)
 LIBRARY := $(wildcard shim/api*.c shim/sys_libc.c)
 PRELOAD := $(wildcard shim/preload*.c shim/next.c shim/upgrade.c shim/fdstate.c shim/gate.c shim/hidden.c \
 	shim/sockopt.c shim/swap.c shim/wait.c shim/io.c shim/life.c \
-	shim/pending.c)
+	shim/pending.c shim/stream.c)
 BOTH := $(filter-out $(CLI) $(LIBRARY) $(PRELOAD),$(wildcard shim/*.c))
 
 TESTS := $(wildcard tests/unit/*.c)

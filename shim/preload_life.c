@@ -1,7 +1,6 @@
 /* The interposed symbols that make, end or question descriptors. */
 #include <fcntl.h>
 #include <limits.h>
-#include <stdio.h>
 #include <stdarg.h>
 #include <sys/pidfd.h>
 #include <sys/socket.h>
@@ -20,19 +19,6 @@ EXPORT int close(int fd)
     if (fs_find(fd) && result(li_closing(fd)) < 0)
         return -1;
     return NX(close)(fd);
-}
-
-/* stdio closes past close(). */
-EXPORT int fclose(FILE *f)
-{
-    int own = errno, fd = f ? fileno(f) : -1;
-
-    if (fd >= 0 && fs_find(fd)) {
-        (void)fflush(f);
-        (void)li_closing(fd);
-    }
-    errno = own;
-    return NX(fclose)(f);
 }
 
 /* What we hide in the range is left out, for its connections may not be in it. */

@@ -1,12 +1,13 @@
 """The rest of Timecraft's cases: ends, questions, processes, ways to read and write, under the shim."""
+import os
 import socket
 import ssl
 import threading
 
-from lib import SMALL, check, deadline, equal, eventually, path
+from lib import BUILD, EXPECT, SMALL, check, deadline, equal, eventually, path, tls_stat
 from lib_daemon import Daemon
 from lib_peers import TcpServer, TlsServer, context, echo
-from lib_shim import run, start
+from lib_shim import Program, environment, grew, run, start
 from test_shim import Held, echo_case, greet
 
 
@@ -56,9 +57,21 @@ def test_fclose_says_goodbye():
     """fclose(), which closes past close(), ends the connection in order and frees the number."""
     seen = []
     with Daemon() as d, TlsServer(lambda peer: seen.append(read_to_end(peer))) as s:
-        run(d, "stdio", s.address)
-        eventually(lambda: seen or s.errors, "the end seen")
-        equal((seen, s.errors), ([b"said with stdio"], []), "what the server saw")
+        for made in ("before", "after"):
+            run(d, "fclose", s.address, made)
+        eventually(lambda: len(seen) == 2 or s.errors, "the ends seen")
+        equal((seen, s.errors), ([b"said with stdio"] * 2, []), "what the server saw")
+
+
+def test_stdio():
+    """A C program reads and writes by streams, through tickets, to the end; made after the upgrade or during it."""
+    with Daemon() as d, TlsServer(greet) as s:
+        for how in ((), ("later",)):
+            before = tls_stat()
+            program = Program([os.path.join(BUILD, "tests", "stdio"), *map(str, s.address[:2]), *how], environment(d))
+            equal(program.end().split("\n")[0], f"mode tx={EXPECT} rx={EXPECT}", "the mode")
+            if EXPECT == "kernel":
+                grew(before, 1)
 
 
 def test_t23_close_notify():

@@ -82,6 +82,7 @@ void suite_upgrade(void);
 void suite_sockopt(void);
 void suite_life(void);
 void suite_hidden(void);
+void suite_stream(void);
 void suite_io(void);
 void suite_wait(void);
 

@@ -179,16 +179,18 @@ def case_close_behind(a):
     echo(t, b"x")
 
 
-def case_stdio(a):
-    """fclose() ends the connection as close() does."""
+def case_fclose(a, made):
+    """fclose() ends the connection as close() does, also of a stream that was made before the upgrade."""
     libc = ctypes.CDLL(None)
     libc.fdopen.restype = ctypes.c_void_p
     libc.fputs.argtypes = [ctypes.c_char_p, ctypes.c_void_p]
     libc.fclose.argtypes = [ctypes.c_void_p]
-    s = tls(a)
+    s = dial(a)
+    f = libc.fdopen(s.fileno(), b"w") if made == "before" else None
+    s.setsockopt(LEVEL, NAME, b"localhost")
     time.sleep(0.1)  # as in the case close
     fd = s.detach()
-    f = libc.fdopen(fd, b"w")
+    f = f or libc.fdopen(fd, b"w")
     libc.fputs(b"said with stdio", f)
     equal(libc.fclose(f), 0, "fclose")
     with socket.socket() as t:
