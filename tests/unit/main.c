@@ -45,6 +45,7 @@ static void (*const suites[])(void) = {
     suite_listener,
     suite_report,
     suite_offload,
+    suite_netns,
     suite_tlserr,
     suite_handshake,
     suite_handshake_setup,

@@ -4,6 +4,7 @@
 
 #include <CUnit/CUnit.h>
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -32,6 +33,14 @@ static inline void tcp_pair(int pair[2])
     pair[1] = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
     CU_ASSERT_FATAL(pair[1] >= 0);
     close(listener);
+}
+
+/* Closes what of it is still open. */
+static inline void tcp_pair_close(int pair[2])
+{
+    for (int i = 0; i < 2; i++)
+        if (fcntl(pair[i], F_GETFD) >= 0)
+            close(pair[i]);
 }
 
 #endif
