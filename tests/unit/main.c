@@ -46,6 +46,7 @@ static void (*const suites[])(void) = {
     suite_report,
     suite_offload,
     suite_netns,
+    suite_audit,
     suite_tlserr,
     suite_handshake,
     suite_handshake_setup,
