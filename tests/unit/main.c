@@ -47,6 +47,7 @@ static void (*const suites[])(void) = {
     suite_offload,
     suite_netns,
     suite_audit,
+    suite_ends,
     suite_tlserr,
     suite_handshake,
     suite_handshake_setup,

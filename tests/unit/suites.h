@@ -38,6 +38,7 @@ void suite_report(void);
 void suite_offload(void);
 void suite_netns(void);
 void suite_audit(void);
+void suite_ends(void);
 void suite_tlserr(void);
 void suite_handshake(void);
 void suite_handshake_setup(void);
