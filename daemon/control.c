@@ -75,7 +75,8 @@ static void in_child(void *owner)
     fd_close(&ct->signals);
     fd_close(&ct->held);
     ce_free(&ct->census);
-    ow_free(&ct->notes.owners);
+    en_forget(ct->notes.ends);
+    no_free(&ct->notes);
     la_free(&ct->lasting);
 }
 
@@ -310,9 +311,6 @@ static int start(struct control *ct)
                              .owner = ct};
     int r = ce_open(&ct->census, ct->n);
 
-    ct->notes = (struct notes){
-        .census = &ct->census, .send = send_to_worker, .drain = drain_workers, .owner = ct};
-
     if (r < 0)
         return r;
     ct->signals = open_signals();
@@ -325,6 +323,14 @@ static int start(struct control *ct)
         return r;
     }
     owner.lp = ct->lp;
+    ct->notes.census = &ct->census;
+    ct->notes.send = send_to_worker;
+    ct->notes.drain = drain_workers;
+    ct->notes.owner = ct;
+    if (pr_any(ct->caps)) /* else nothing will be kept */
+        r = no_listen(&ct->notes, ct->lp, ct->lasting.restored);
+    if (r < 0)
+        return r;
     return hd_start(&ct->herd, &owner, ct->n);
 }
 
@@ -398,7 +404,8 @@ static void close_all(struct control *ct)
     fd_close(&ct->held);
     lp_close(ct->lp);
     ce_free(&ct->census);
-    ow_free(&ct->notes.owners);
+    en_close(ct->notes.ends);
+    no_free(&ct->notes);
     la_free(&ct->lasting);
     se_free(ct->sessions);
 }

@@ -13,6 +13,9 @@
 #include "log.h"
 #include "reply.h"
 
+#define AUDIT_MS 1000 /* until workers have announced what an earlier run kept */
+#define RETRY_MS 10   /* until a worker's queue is tried again */
+
 static bool on_left(struct notes *n, unsigned worker, const void *p, size_t len)
 {
     const struct in_left *note = p;
@@ -23,20 +26,127 @@ static bool on_left(struct notes *n, unsigned worker, const void *p, size_t len)
     return true;
 }
 
-static bool on_kept(struct notes *n, unsigned worker, const void *p, size_t len)
+/* Its end would not be heard of: what is kept of it stays until the daemon ends. */
+static void unwatched(struct notes *n, int err)
+{
+    if (!n->unwatched)
+        lg_warning("ends of connections in some network namespace are not heard of: %s",
+                   strerror(-err));
+    n->unwatched = true;
+}
+
+/* A worker's replacement announces all that it finds, most of it for the second time. */
+static bool on_kept(struct notes *n, unsigned worker, const void *p, size_t len, int fd)
 {
     const struct in_kept *note = p;
-    const struct ow_row row = {worker, len == sizeof(*note) ? note->netns : 0};
+    struct ow_row row, before;
+    bool known;
     int r;
 
     if (len != sizeof(*note))
         return false;
+    row = (struct ow_row){worker, note->netns};
+    known = ow_get(&n->owners, note->cookie, &before);
     r = ow_set(&n->owners, note->cookie, &row);
     if (r < 0)
         lg_warning("a kernel connection of worker %u is not in the books: %s", worker,
                    strerror(-r));
+    if (r == 0 && !known && n->ends) {
+        r = en_watch(n->ends, note->netns, fd);
+        if (r < 0)
+            unwatched(n, r);
+    }
     return true;
 }
+
+/* --- ends of sockets ----------------------------------------------------------------- */
+
+/* Not closed, yet not to be found: its TCP has ended. Whoever still reads it needs no more keys
+ * than it has. */
+static void gone(void *notes, uint64_t cookie, bool closed)
+{
+    struct notes *n = notes;
+    struct ow_row row;
+
+    (void)closed;
+    if (!ow_get(&n->owners, cookie, &row))
+        return; /* most of them are strangers' */
+    if (row.worker >= ST_WORKERS_MAX || ob_add(&n->boxes[row.worker], cookie) < 0) {
+        lg_error("no memory to tell worker %u of a connection's end", row.worker);
+        return;
+    }
+    ow_drop(&n->owners, cookie);
+    en_unwatch(n->ends, row.netns);
+    if (!n->flush.busy)
+        lp_timer(n->lp, &n->flush, 0);
+}
+
+static bool each(void *notes, size_t *at, uint64_t *cookie, uint64_t *netns)
+{
+    struct notes *n = notes;
+    struct ow_row row;
+
+    if (!ow_next(&n->owners, at, cookie, &row))
+        return false;
+    *netns = row.netns;
+    return true;
+}
+
+static void drain(struct notes *n)
+{
+    if (n->draining)
+        return;
+    n->draining = true;
+    n->drain(n->owner);
+    n->draining = false;
+}
+
+static void catch_up(void *notes)
+{
+    drain(notes);
+}
+
+static void on_audit(struct lp_op *op, int result)
+{
+    struct notes *n = LP_OWNER(op, struct notes, audit);
+
+    for (size_t i = 0; result == -ETIME && i < n->owners.n_netns; i++)
+        (void)en_audit(n->ends, n->owners.netns[i]);
+}
+
+static void on_flush(struct lp_op *op, int result)
+{
+    struct notes *n = LP_OWNER(op, struct notes, flush);
+    bool rest = false;
+
+    if (result != -ETIME)
+        return;
+    for (unsigned i = 0; i < ST_WORKERS_MAX; i++)
+        rest |= ob_flush(&n->boxes[i], i, n->send, n->owner) < 0;
+    if (rest)
+        lp_timer(n->lp, &n->flush, RETRY_MS);
+}
+
+int no_listen(struct notes *n, struct lp_loop *lp, bool restored)
+{
+    const struct en_owner owner = {gone, each, catch_up, n};
+
+    n->lp = lp;
+    n->flush.done = on_flush;
+    n->audit.done = on_audit;
+    if (restored)
+        lp_timer(lp, &n->audit, AUDIT_MS);
+    return en_open(&n->ends, lp, &owner);
+}
+
+void no_free(struct notes *n)
+{
+    for (unsigned i = 0; i < ST_WORKERS_MAX; i++)
+        ob_free(&n->boxes[i]);
+    ow_free(&n->owners);
+}
+
+/* --- questions about another worker's connection ------------------------------------- */
 
 static void answer(int client, const void *message, size_t len, unsigned code, int err,
                    const char *text)
@@ -59,11 +169,7 @@ static bool find_owner(struct notes *n, uint64_t cookie, struct ow_row *row)
 {
     if (ow_get(&n->owners, cookie, row))
         return true;
-    if (n->draining)
-        return false;
-    n->draining = true;
-    n->drain(n->owner);
-    n->draining = false;
+    drain(n);
     return ow_get(&n->owners, cookie, row);
 }
 
@@ -99,7 +205,7 @@ bool no_take(struct notes *n, unsigned worker, void *p, size_t len, int fds[2], 
     if (type == IN_LEFT && nfds == 0)
         good = on_left(n, worker, p, len);
     else if (type == IN_KEPT && nfds <= 1)
-        good = on_kept(n, worker, p, len);
+        good = on_kept(n, worker, p, len, fds[0]);
     else if (type == IN_FORWARD && nfds == 2)
         good = on_forward(n, worker, p, len, fds);
     di_drop(&fds[0]);

@@ -5,17 +5,26 @@
 #include <stdbool.h>
 
 #include "census.h"
+#include "ends.h"
 #include "internal.h"
 #include "loop.h"
+#include "outbox.h"
 #include "owners.h"
+#include "stats.h"
 
 /* The longest note. */
 #define NO_MAX sizeof(struct in_serve)
 
-/* Control's books, and the way back to the workers. */
+/* Control's books, and the way back to the workers. Zero but for census, send, drain, owner. */
 struct notes {
     struct census *census;
     struct owners owners;
+    struct ends *ends; /* may be NULL: then nothing is heard of sockets that are gone */
+    struct lp_loop *lp;
+    struct lp_op flush; /* the outboxes, at the end of a turn */
+    struct lp_op audit;
+    struct outbox boxes[ST_WORKERS_MAX];
+    bool unwatched; /* it has been said that some ends are not heard of */
     /* Sends to a worker; 0 or -errno, -EAGAIN when its queue is full. */
     int (*send)(void *owner, unsigned worker, const void *p, size_t n, const int *fds,
                 unsigned nfds);
@@ -28,5 +37,12 @@ struct notes {
 /* Acts on one note, which it may change. The descriptors are used up. False: it is none, its sender
  * must die. */
 bool no_take(struct notes *n, unsigned worker, void *p, size_t len, int fds[2], unsigned nfds);
+
+/* Hears of the ends of what is kept from now on. restored: some of it is of an earlier run, whose
+ * sockets may be gone already; when the workers have announced it, it is compared with what is
+ * there. Returns 0 or -ENOMEM. */
+int no_listen(struct notes *n, struct lp_loop *lp, bool restored);
+
+void no_free(struct notes *n);
 
 #endif

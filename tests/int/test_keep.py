@@ -5,6 +5,7 @@ import fcntl
 import os
 import signal
 import socket
+import struct
 
 from lib import Skip, check, closing_all, dial, equal, eventually, kernel_only, tls_stat
 from lib_client import (ATTACH, CAP_SLOTS, CIPHER, GENERATION, KEY, OWED, POOL, RECORDS_MAX, RELAY, SET_RECORD_TYPE,
@@ -242,6 +243,27 @@ def test_tls12_is_kept():
                 raise AssertionError("a KeyUpdate in TLS 1.2 was acted on")
             except Refused as e:
                 check(e.code in ("protocol-violation", "unsupported"), e.code)
+
+
+@kernel_only
+def test_ends_are_heard_of():
+    """What is kept of a connection goes when the last process has closed it, however it ends; not before."""
+    with Daemon() as d, TlsServer(echo) as s, Client(d.socket) as c:
+        def kept():
+            return int(c.report()["kept.open"])
+        streams = [upgrade(d, s.address) for _ in range(12)]
+        equal(kept(), 12, "kept")
+        copy = os.dup(streams[0].fileno())
+        for i, stream in enumerate(streams):
+            if i % 3 == 1:  # RST
+                stream.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            elif i % 3 == 2:
+                stream.shutdown_wr()
+            stream.close()
+        eventually(lambda: kept() == 1, lambda: f"one kept, not {kept()}")
+        with socket.socket(fileno=copy) as last:
+            equal(c.attach(last)[CIPHER], streams[0].result[CIPHER], "the one that is open still")
+        eventually(lambda: kept() == 0, lambda: f"none kept, not {kept()}")
 
 
 @kernel_only
