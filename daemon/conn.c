@@ -158,11 +158,27 @@ static void on_relay_ended(void *owner, const struct failure *f)
     release(c);
 }
 
-/* TLS is up and nothing can fail any more. */
+/* TLS is up, and its end cannot be handed to anybody. */
+static void lose(struct conn *c, const struct cn_owner *owner, int err)
+{
+    if (c->relay)
+        rl_end(c->relay);
+    else
+        shutdown(c->tcp, SHUT_RDWR);
+    c->relay = NULL;
+    c->owner.owner = NULL;
+    fl_set(&c->f, W_CODE_LIMIT, err, "TLS was up, but its socket could not be handed over: %s",
+           strerror(err));
+    lg_warning("lost name=%s peer=%s uid=%u: %s", c->name, c->remote, c->peer.uid, c->f.text);
+    owner->down(owner->owner, &c->f);
+}
+
+/* TLS is up and nothing can fail any more, but to tell of it. */
 static void finish(struct conn *c, struct cn_result *result)
 {
     struct st_worker *st = c->w->stats;
     struct cn_owner owner = c->owner;
+    int r = 0;
 
     cn_goto(c, UP);
     leave_running(c, COMMITTING);
@@ -183,7 +199,9 @@ static void finish(struct conn *c, struct cn_result *result)
     if (!c->relay) /* the owner hears nothing more of us */
         c->owner.owner = NULL;
     if (owner.owner)
-        owner.up(owner.owner, result);
+        r = owner.up(owner.owner, result);
+    if (r < 0)
+        lose(c, &owner, -r);
     drop_parts(c);
     cn_start_waiting(c->w);
     wk_trim(c->w);

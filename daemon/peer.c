@@ -65,20 +65,22 @@ static void close_peer(struct peer *p)
 
 /* --- answers ------------------------------------------------------------------------- */
 
-/* Sends what was built in w->out. A client that does not read its answers loses its connection. */
-static void answer(struct peer *p, struct w_buf *b, const int *fds, unsigned nfds)
+/* Sends what was built in w->out. A client that does not read its answers loses its connection.
+ * Returns 0 or, without that, -ETOOMANYREFS: the kernel carries no more descriptors for our user.
+ */
+static int answer(struct peer *p, struct w_buf *b, const int *fds, unsigned nfds)
 {
-    int len = w_end(b);
-    int r;
+    int r = w_end(b);
 
-    if (len < 0) {
-        lg_error("bug: an answer to uid %u could not be built: %s", p->who.uid, strerror(-len));
-        close_peer(p);
-        return;
-    }
-    r = fm_send(p->fd, p->w->out, (size_t)len, fds, nfds, MSG_DONTWAIT);
+    if (r < 0)
+        lg_error("bug: an answer to uid %u could not be built: %s", p->who.uid, strerror(-r));
+    else
+        r = fm_send(p->fd, p->w->out, (size_t)r, fds, nfds, MSG_DONTWAIT);
+    if (r == -ETOOMANYREFS)
+        return r;
     if (r < 0)
         close_peer(p);
+    return 0;
 }
 
 static void begin(struct peer *p, struct w_buf *b, enum w_type type, uint32_t id, unsigned nfds)
@@ -146,7 +148,7 @@ static void refuse_and_close(struct peer *p, uint32_t id, int err, const char *t
 
 /* --- what a connection tells us ------------------------------------------------------ */
 
-static void on_up(void *owner, const struct cn_result *r)
+static int on_up(void *owner, const struct cn_result *r)
 {
     struct peer *p = owner;
     struct w_buf b;
@@ -165,7 +167,7 @@ static void on_up(void *owner, const struct cn_result *r)
     w_put_num(&b, W_A_COOKIE, r->cookie);
     put_text(&b, W_A_GROUP, r->facts.group);
     w_put_num(&b, W_A_RESUMED, r->facts.resumed);
-    answer(p, &b, &r->fd, r->fd >= 0);
+    return answer(p, &b, &r->fd, r->fd >= 0);
 }
 
 static void on_down(void *owner, const struct failure *f)

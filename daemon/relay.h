@@ -25,6 +25,9 @@ int rl_start(struct relay **out, struct rl_shared *s, int tcp, int local, const 
              const struct ks_dir *tx, void (*ended)(void *owner, const struct failure *f),
              void *owner);
 
+/* Ends it at once, whatever still lies in it; `ended` is not called. */
+void rl_end(struct relay *r);
+
 /* Forgets the owner: `ended` will not be called. */
 void rl_disown(struct relay *r);
 
