@@ -6,7 +6,7 @@
  * cn_goto() is the one door between them. The object owns the TCP socket, the gate, the handshake
  * until UP or FAILED; then it only waits for its own operations to end. In COMMITTING a key may be
  * in the kernel: what fails there kills the connection, it never turns into another path. */
-#include "conn.h"
+#include "conn_inside.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -23,8 +23,6 @@
 #include "sockfd.h"
 #include "tickets.h"
 
-enum state { WAITING, CONNECTING, HANDSHAKING, COMMITTING, UP, FAILED, STATES };
-
 static const struct {
     const char *name;
     unsigned next; /* bit per state */
@@ -37,26 +35,7 @@ static const struct {
     [FAILED] = {"failed", 0},
 };
 
-struct conn {
-    struct worker *w;
-    struct cn_owner owner; /* .owner NULL = cancelled */
-    struct in_peer peer;
-    enum state state;
-    int tcp, gate;
-    struct request *q;
-    X509_STORE *store;
-    struct hs *hs;
-    struct lp_op io, timer;
-    struct relay *relay; /* runs by itself; kept to disown it */
-    struct turn turn;
-    struct failure f;
-    char name[W_NAME_MAX + 1];
-    char remote[64]; /* address:port for the log */
-    uint64_t began;  /* CLOCK_MONOTONIC, milliseconds */
-    uint64_t cookie;
-};
-
-static void cn_goto(struct conn *c, enum state to)
+void cn_goto(struct conn *c, enum state to)
 {
     if (!(states[c->state].next & 1u << to)) {
         lg_error("bug: connection goes from %s to %s", states[c->state].name, states[to].name);
@@ -73,15 +52,14 @@ static bool ended(const struct conn *c)
 
 /* --- the end ------------------------------------------------------------------------- */
 
-static void release(struct conn *c)
+void cn_release(struct conn *c)
 {
     if (c->io.busy || c->timer.busy || c->relay || c->owner.owner)
         return;
     free(c);
 }
 
-/* Frees what only a running handshake needs. */
-static void drop_parts(struct conn *c)
+void cn_drop_parts(struct conn *c)
 {
     hs_free(c->hs);
     c->hs = NULL;
@@ -96,7 +74,7 @@ static void drop_parts(struct conn *c)
     lp_cancel(c->w->lp, &c->timer);
 }
 
-static void leave_running(struct conn *c, enum state was)
+void cn_leave_running(struct conn *c, enum state was)
 {
     if (was == WAITING) {
         tn_leave(&c->w->turns, &c->turn);
@@ -108,15 +86,13 @@ static void leave_running(struct conn *c, enum state was)
     }
 }
 
-/* The end without TLS. The socket is shut down whoever else holds it: after TLS was asked for,
- * nothing may follow on it in the clear. The reason must be in c->f. */
-static void fail(struct conn *c)
+void cn_fail(struct conn *c)
 {
     enum state was = c->state;
     struct cn_owner owner = c->owner;
 
     cn_goto(c, FAILED);
-    leave_running(c, was);
+    cn_leave_running(c, was);
     shutdown(c->tcp, SHUT_RDWR);
     st_add(&c->w->stats->failed, 1);
     lg_info("failed name=%s peer=%s uid=%u pid=%d code=%s %llu ms: %s", c->name, c->remote,
@@ -125,10 +101,10 @@ static void fail(struct conn *c)
     c->owner.owner = NULL;
     if (owner.owner)
         owner.down(owner.owner, &c->f);
-    drop_parts(c);
+    cn_drop_parts(c);
     cn_start_waiting(c->w);
     wk_trim(c->w);
-    release(c);
+    cn_release(c);
 }
 
 void cn_cancel(struct conn *c)
@@ -137,160 +113,11 @@ void cn_cancel(struct conn *c)
     if (c->relay)
         return; /* goes on for the program; on_relay_ended() releases us */
     if (ended(c)) {
-        release(c);
+        cn_release(c);
         return;
     }
     fl_set(&c->f, W_CODE_CANCELLED, ECANCELED, "the client went away or cancelled");
-    fail(c);
-}
-
-/* --- up ------------------------------------------------------------------------------ */
-
-static void on_relay_ended(void *owner, const struct failure *f)
-{
-    struct conn *c = owner;
-    struct cn_owner o = c->owner;
-
-    c->relay = NULL;
-    c->owner.owner = NULL;
-    if (f->code)
-        lg_info("relay ended name=%s peer=%s: %s", c->name, c->remote, f->text);
-    if (o.owner)
-        o.relay_ended(o.owner, f);
-    release(c);
-}
-
-static void on_relay_tickets(void *owner, const uint8_t *plain, size_t n)
-{
-    struct conn *c = owner;
-
-    (void)tk_feed(c->w->tickets, c->cookie, plain, n); /* mostly nobody waits for one */
-}
-
-/* TLS is up and nothing can fail any more. */
-static void finish(struct conn *c, struct cn_result *result)
-{
-    struct st_worker *st = c->w->stats;
-    struct cn_owner owner = c->owner;
-
-    cn_goto(c, UP);
-    leave_running(c, COMMITTING);
-    result->why = c->q->why;
-    result->cookie = c->cookie;
-    hs_facts(c->hs, &result->facts);
-    st_add(&st->done, 1);
-    st_add(result->tx == W_MODE_RELAY ? &st->relay
-           : result->tx == W_MODE_NIC ? &st->nic
-                                      : &st->kernel,
-           1);
-    lg_info("up name=%s peer=%s uid=%u pid=%d %s %s alpn=%.*s tx=%s rx=%s %llu ms%s%s", c->name,
-            c->remote, c->peer.uid, c->peer.pid,
-            result->facts.suite->version == KS_TLS13 ? "TLSv1.3" : "TLSv1.2",
-            result->facts.suite->name, (int)result->facts.alpn_len, result->facts.alpn,
-            w_mode_name(result->tx), w_mode_name(result->rx),
-            (unsigned long long)(lp_now_ms() - c->began), *c->q->why ? " " : "", c->q->why);
-    if (!c->relay) /* the owner hears nothing more of us */
-        c->owner.owner = NULL;
-    if (owner.owner)
-        owner.up(owner.owner, result);
-    tk_keep(c->w->tickets, c->cookie, c->hs);
-    c->hs = NULL;
-    drop_parts(c);
-    cn_start_waiting(c->w);
-    wk_trim(c->w);
-    release(c);
-}
-
-static void go_relay(struct conn *c, const struct ks_dir *rx, const struct ks_dir *tx)
-{
-    struct cn_result result = {.tx = W_MODE_RELAY, .rx = W_MODE_RELAY, .fd = -1};
-    const struct rl_owner owner = {on_relay_ended, on_relay_tickets, c};
-    uint32_t fill = c->q->gate_fill;
-    _cleanup_fd_ int local = -1, far = -1;
-    int r, ours;
-
-    if (st_get(&c->w->stats->relays) >= c->w->options->relays) {
-        fl_set(&c->f, W_CODE_LIMIT, EUSERS, "%u connections are relayed already (limits: relays)",
-               c->w->options->relays);
-        fail(c);
-        return;
-    }
-    if (re_make(c->tcp, c->gate, &local, &far, &c->f) < 0) {
-        fail(c);
-        return;
-    }
-    c->gate = -1; /* if there was one, it is local now */
-    r = rl_start(&c->relay, c->w->relays, c->tcp, local, rx, tx, &owner);
-    if (r < 0) {
-        fl_set(&c->f, W_CODE_INTERNAL_ERROR, -r, "the relay could not begin: %s", strerror(-r));
-        fail(c);
-        return;
-    }
-    c->tcp = -1;
-    ours = fd_steal(&local); /* both are the relay's now */
-    result.fd = far;
-    finish(c, &result);
-    re_open_gate(ours, fill);
-}
-
-static void go_kernel(struct conn *c, const struct ks_dir *rx, const struct ks_dir *tx)
-{
-    struct cn_result result = {.fd = -1};
-    int installed = 0;
-    int r = kt_install(c->tcp, rx, tx, &installed);
-
-    if (r < 0 && installed == 0 && rq_no_kernel(c->q, "the kernel refused the keys", &c->f) == 0) {
-        go_relay(c, rx, tx); /* no key is in: the streams can still go on elsewhere */
-        return;
-    }
-    if (r < 0) {
-        fl_set(&c->f, W_CODE_INTERNAL_ERROR, -r,
-               "the kernel took one direction's keys and refused the other's (%s): the connection "
-               "is lost",
-               strerror(-r));
-        fail(c);
-        return;
-    }
-    of_confirm(c->w->diag, c->tcp, &result.tx, &result.rx);
-    sf_linger_off(c->tcp);
-    hs_facts(c->hs, &result.facts);
-    ac_keep(c->w, c->tcp, &c->peer, c->name, &result, rx, tx);
-    if (c->gate >= 0)
-        result.fd = c->tcp; /* comes back in the gate's place */
-    else
-        fd_close(
-            &c->tcp); /* before the answer: what the client then sets on its socket stays set */
-    finish(c, &result);
-}
-
-/* The handshake is over: drain, derive, decide, install. */
-static void commit(struct conn *c)
-{
-    struct ks_dir rx, tx;
-    SECRET_WIPE(rx);
-    SECRET_WIPE(tx);
-
-    cn_goto(c, COMMITTING);
-    if (re_check_gate(c->gate, c->q->gate_fill, &c->f) < 0 || tk_drain(c->hs, &c->f) < 0 ||
-        hs_keys(c->hs, &rx, &tx, &c->f) < 0) {
-        fail(c);
-        return;
-    }
-    if (c->q->kernel && !pr_takes(c->w->caps, rx.suite) &&
-        rq_no_kernel(c->q, "the kernel does not take the suite that the peer chose", &c->f) < 0) {
-        fail(c);
-        return;
-    }
-    if (c->q->kernel && !ac_has_room(c->w) &&
-        rq_no_kernel(c->q, "as many kernel connections as may be are kept (limits: connections)",
-                     &c->f) < 0) {
-        fail(c);
-        return;
-    }
-    if (c->q->kernel)
-        go_kernel(c, &rx, &tx);
-    else
-        go_relay(c, &rx, &tx);
+    cn_fail(c);
 }
 
 /* --- on the way ---------------------------------------------------------------------- */
@@ -299,7 +126,7 @@ static void step(struct conn *c)
 {
     switch (hs_step(c->hs, &c->f)) {
     case HS_DONE:
-        commit(c);
+        cn_commit(c);
         break;
     case HS_WANT_READ:
         lp_poll(c->w->lp, &c->io, c->tcp, POLLIN);
@@ -308,7 +135,7 @@ static void step(struct conn *c)
         lp_poll(c->w->lp, &c->io, c->tcp, POLLOUT);
         break;
     case HS_FAILED:
-        fail(c);
+        cn_fail(c);
         break;
     }
 }
@@ -326,7 +153,7 @@ static void begin_tls(struct conn *c)
 
             snprintf(why, sizeof(why), "TCP_ULP was refused: %s", strerror(-r));
             if (rq_no_kernel(c->q, why, &c->f) < 0) {
-                fail(c);
+                cn_fail(c);
                 return;
             }
         }
@@ -335,7 +162,7 @@ static void begin_tls(struct conn *c)
     c->q->setup.port = sf_peer_port(c->tcp);
     r = hs_new_client(&c->hs, c->w->hs_ctx, c->tcp, &c->q->setup, &c->f);
     if (r < 0) {
-        fail(c);
+        cn_fail(c);
         return;
     }
     cn_goto(c, HANDSHAKING);
@@ -354,7 +181,7 @@ static void connected(struct conn *c)
     if (getsockopt(c->tcp, SOL_SOCKET, SO_ERROR, &err, &n) == 0 && err) {
         fl_set(&c->f, err == ECONNREFUSED ? W_CODE_REFUSED : W_CODE_RESET, err, "connect: %s",
                strerror(err));
-        fail(c);
+        cn_fail(c);
         return;
     }
     sf_peer_name(c->tcp, c->remote, sizeof(c->remote));
@@ -366,10 +193,10 @@ static void on_io(struct lp_op *op, int result)
     struct conn *c = LP_OWNER(op, struct conn, io);
 
     if (ended(c)) {
-        release(c);
+        cn_release(c);
     } else if (result < 0) {
         fl_set(&c->f, W_CODE_INTERNAL_ERROR, -result, "poll: %s", strerror(-result));
-        fail(c);
+        cn_fail(c);
     } else if (c->state == CONNECTING) {
         connected(c);
     } else {
@@ -383,13 +210,13 @@ static void on_timer(struct lp_op *op, int result)
 
     (void)result;
     if (ended(c)) {
-        release(c);
+        cn_release(c);
         return;
     }
     fl_set(&c->f, W_CODE_TIMEOUT, ETIMEDOUT, "%s did not finish the handshake within %u ms%s",
            c->name, c->q->timeout_ms,
            c->state == WAITING ? " (it waited for its turn all the time: limits: handshakes)" : "");
-    fail(c);
+    cn_fail(c);
 }
 
 void cn_start_waiting(struct worker *w)

@@ -17,10 +17,11 @@ struct cn_result {
     int fd; /* travels with the answer: the relay's end, or the TCP socket of a gate; -1 none */
 };
 
-/* Who asked. The connection calls exactly one of up() and down() unless it was cancelled. After
- * up() with a relay, relay_ended() may come later. */
+/* Who asked. The connection calls exactly one of up() and down() unless it was cancelled, or both
+ * when up() returns -errno: the result could not be handed over, the connection is lost, down()
+ * says so. After up() with a relay, relay_ended() may come later. */
 struct cn_owner {
-    void (*up)(void *owner, const struct cn_result *r);
+    int (*up)(void *owner, const struct cn_result *r);
     void (*down)(void *owner, const struct failure *f);
     void (*relay_ended)(void *owner, const struct failure *f);
     void *owner;

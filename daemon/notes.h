@@ -21,7 +21,7 @@ struct notes {
     struct owners owners;
     struct ends *ends; /* may be NULL: then nothing is heard of sockets that are gone */
     struct lp_loop *lp;
-    struct lp_op flush; /* the outboxes, at the end of a turn */
+    struct lp_op flush; /* deferred questions and outboxes, at the end of a turn */
     struct lp_op audit;
     struct outbox boxes[ST_WORKERS_MAX];
     bool unwatched; /* it has been said that some ends are not heard of */
@@ -31,7 +31,7 @@ struct notes {
     /* Takes every note that waits, of all workers: what is asked may be answered by one of them. */
     void (*drain)(void *owner);
     void *owner;
-    bool draining;
+    struct no_deferred *deferred; /* questions whose keeper may not have been heard yet */
 };
 
 /* Acts on one note, which it may change. The descriptors are used up. False: it is none, its sender

@@ -68,19 +68,21 @@ static void close_peer(struct peer *p)
 /* --- answers ------------------------------------------------------------------------- */
 
 /* Sends the len bytes that were built in w->out. A client that does not read its answers loses its
- * connection. */
-static void answer(struct peer *p, int len, const int *fds, unsigned nfds)
+ * connection. Returns 0 or, without that, -ETOOMANYREFS: the kernel carries no more descriptors for
+ * our user. */
+static int answer(struct peer *p, int len, const int *fds, unsigned nfds)
 {
-    int r;
+    int r = len;
 
-    if (len < 0) {
-        lg_error("bug: an answer to uid %u could not be built: %s", p->who.uid, strerror(-len));
-        close_peer(p);
-        return;
-    }
-    r = fm_send(p->fd, p->w->out, (size_t)len, fds, nfds, MSG_DONTWAIT);
+    if (r < 0)
+        lg_error("bug: an answer to uid %u could not be built: %s", p->who.uid, strerror(-r));
+    else
+        r = fm_send(p->fd, p->w->out, (size_t)r, fds, nfds, MSG_DONTWAIT);
+    if (r == -ETOOMANYREFS)
+        return r;
     if (r < 0)
         close_peer(p);
+    return 0;
 }
 
 static void begin(struct peer *p, struct w_buf *b, enum w_type type, uint32_t id, unsigned nfds)
@@ -121,7 +123,7 @@ static void refuse_and_close(struct peer *p, uint32_t id, int err, const char *t
 
 /* --- what a connection tells us ------------------------------------------------------ */
 
-static void on_up(void *owner, const struct cn_result *r)
+static int on_up(void *owner, const struct cn_result *r)
 {
     struct peer *p = owner;
     struct ry_result result = {.version = r->facts.suite->version,
@@ -141,7 +143,8 @@ static void on_up(void *owner, const struct cn_result *r)
         p->conn = NULL;
         ac_describe(p->w, r->cookie, &p->who, p->caps, &result);
     }
-    answer(p, ry_result(p->w->out, sizeof(p->w->out), p->conn_id, &result, nfds), &r->fd, nfds);
+    return answer(p, ry_result(p->w->out, sizeof(p->w->out), p->conn_id, &result, nfds), &r->fd,
+                  nfds);
 }
 
 static void on_down(void *owner, const struct failure *f)

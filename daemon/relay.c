@@ -82,6 +82,12 @@ void rl_disown(struct relay *r)
     r->owner = (struct rl_owner){.owner = NULL};
 }
 
+void rl_end(struct relay *r)
+{
+    rl_disown(r);
+    stop(r);
+}
+
 /* Draws the consequences of what the pumps found. True when the connection is over. */
 static bool over(struct relay *r)
 {

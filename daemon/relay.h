@@ -32,6 +32,9 @@ struct rl_owner {
 int rl_start(struct relay **out, struct rl_shared *s, int tcp, int local, const struct ks_dir *rx,
              const struct ks_dir *tx, const struct rl_owner *owner);
 
+/* Ends it at once, whatever still lies in it; the owner is told nothing more. */
+void rl_end(struct relay *r);
+
 /* Forgets the owner, who is told nothing more. */
 void rl_disown(struct relay *r);
 

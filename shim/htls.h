@@ -110,7 +110,7 @@ int htls_set_path(struct htls *h, int path);
  *   -EPROTO           the handshake failed (htls_alert()) or the peer does not speak TLS
  *   -ETIMEDOUT -ECONNRESET        the peer (or the daemon) was too slow / the peer went away
  *   -EOPNOTSUPP       HTLS_PATH_KERNEL, and there is no kernel path
- *   -EUSERS -EMFILE -ENOMEM       a limit
+ *   -EUSERS -EMFILE -ENOMEM -ETOOMANYREFS  a limit
  *   -EPIPE            the daemon went away meanwhile
  * After any failure but -EALREADY, -EISCONN, -EINVAL, -ENOTSOCK and -ENOTCONN the socket is shut
  * down in both directions: nothing can be sent on it in the clear. `fd` always stays the caller's.

@@ -1,11 +1,15 @@
 """Limits: what is over them waits or fails by name, and what was full is free again afterwards."""
+import contextlib
 import errno
 import os
+import pwd
 import resource
 import socket
 
-from lib import ca_pem, check, closing_all, deadline, dial, equal
-from lib_client import ERROR, RELAY, RESULT, Client, Refused, child_as, upgrade
+import lib
+from lib import ca_pem, check, closing_all, deadline, dial, equal, eventually
+from lib_client import (ERROR, GATE, READS_RECORDS, RELAY, RESULT, Client, Refused, child_as, finish,
+                        upgrade)
 from lib_daemon import Daemon
 from lib_peers import TlsServer, echo
 from lib_servers import Nginx
@@ -163,3 +167,68 @@ def test_client_out_of_descriptors():
         tcp.close()
         d.wait_gauge("relays.open", 0)
         upgrade(d, s.address).close()
+
+
+@contextlib.contextmanager
+def in_flight(user, n):
+    """n descriptors that `user` has sent and nobody has received; the kernel counts them per user."""
+    ready, go = os.pipe(), os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.setgroups([])
+            os.setgid(pwd.getpwnam(user).pw_gid)
+            os.setuid(pwd.getpwnam(user).pw_uid)
+            os.close(go[1])
+            a, b = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            for at in range(0, n, 200):
+                socket.send_fds(a, [b"x"], [0] * min(200, n - at))
+            os.write(ready[1], b"x")
+            os.read(go[0], 1)
+        finally:
+            os._exit(0)
+    os.close(ready[1])
+    os.close(go[0])
+    try:
+        equal(os.read(ready[0], 1), b"x", "the descriptors were sent")
+        yield
+    finally:
+        os.close(ready[0])
+        os.close(go[1])
+        os.waitpid(pid, 0)
+
+
+def test_too_many_descriptors_in_flight():
+    """A RESULT whose descriptor the kernel does not carry: ERROR limit, the connection is dead, the next works."""
+    if os.getuid() != 0:
+        raise lib.Skip("not root: nobody else's descriptors can be in flight")
+    cases = [False] + [True] * (lib.EXPECT == "kernel")
+    with Daemon("--user", "daemon", nofile=128) as d, TlsServer(echo, tolerant=True) as s, \
+            Client(d.socket) as c:
+        for gated in cases:
+            tcp, pair = dial(s.address), socket.socketpair()
+            pair[0].send(b"fill")
+            with tcp.dup() as copy, in_flight("daemon", 400):
+                ident = c.connect([tcp, pair[1]], "localhost", ca_pem(), flags=READS_RECORDS | GATE,
+                                  gate_fill=4) if gated else c.connect([tcp], "localhost", ca_pem(), path=RELAY)
+                pair[1].close()
+                tcp.close()
+                try:
+                    c.answer(ident)
+                    raise AssertionError("it was handed over")
+                except Refused as e:
+                    equal((e.code, e.errno), ("limit", errno.ETOOMANYREFS), "the answer")
+                    check("handed over" in e.text, e.text)
+                    try:
+                        copy.send(b"PLAINTEXT")
+                        raise AssertionError("the TCP socket takes plaintext")
+                    except OSError:
+                        pass
+                if gated:
+                    pair[0].settimeout(10)
+                    equal(pair[0].recv(1), b"", "the gate's end")
+            d.wait_gauge("relays.open", 0)
+            pair[0].close()
+        eventually(lambda: any("lost name=localhost" in line for line in d.log().splitlines()), "a line in the log")
+        tcp = dial(s.address)
+        speaks(finish(c, c.connect([tcp], "localhost", ca_pem(), path=RELAY), tcp, "relay"))

@@ -17,13 +17,16 @@ static int fds_before;
 /* What the owner was told. */
 static struct told {
     int up, down, relay_ended, fd;
+    int refuse; /* what up() returns */
+    int tcp;    /* another holder's */
+    bool dead;  /* nothing could be sent on it when down() was called */
     enum w_mode tx;
     char why[128];
     uint64_t cookie;
     struct failure f, first; /* of down(): the last, the first */
 } told;
 
-static void on_up(void *owner, const struct cn_result *r)
+static int on_up(void *owner, const struct cn_result *r)
 {
     struct told *t = owner;
 
@@ -32,6 +35,7 @@ static void on_up(void *owner, const struct cn_result *r)
     t->cookie = r->cookie;
     t->fd = r->fd >= 0 ? dup(r->fd) : -1; /* travels with the answer, stays the connection's */
     snprintf(t->why, sizeof(t->why), "%s", r->why);
+    return t->refuse;
 }
 
 static void on_down(void *owner, const struct failure *f)
@@ -39,6 +43,7 @@ static void on_down(void *owner, const struct failure *f)
     struct told *t = owner;
 
     t->f = *f;
+    t->dead = send(t->tcp, "plain", 5, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 && errno == EPIPE;
     if (t->down++ == 0)
         t->first = *f;
 }
@@ -81,7 +86,7 @@ static void begin_case(void)
     fds_before = open_fds();
     memset(&told, 0, sizeof(told));
     memset(&kernel, 0, sizeof(kernel));
-    told.fd = -1;
+    told.fd = told.tcp = -1;
     kt_setsockopt = made_up;
     wrig_open(&g);
     wrig_with_kernel(&g);
@@ -205,6 +210,37 @@ static void test_half_keys(void)
                        SSL_get_error(g.server, n) != SSL_ERROR_WANT_READ);
     close(fds[1]);
     end_case();
+}
+
+/* The result cannot be handed over, of a relay or of a socket that was to take a gate's place: the
+ * owner is told, and nothing more; the TCP socket is dead by then. */
+static void test_lost(void)
+{
+    for (int kernel_too = 0; kernel_too < 2; kernel_too++) {
+        int fds[2], gate[2] = {-1, -1}, n = 0;
+        char c;
+
+        begin_case();
+        told.refuse = -ETOOMANYREFS;
+        serve(fds, TP_EC);
+        if (kernel_too)
+            tp_pair(gate, 0);
+        told.tcp = dup(fds[0]);
+        CU_ASSERT_PTR_NOT_NULL(
+            open_conn(fds[0], gate[1], 0, kernel_too ? W_PATH_AUTO : W_PATH_RELAY, 5000));
+        WRIG_UNTIL(&g, told.down);
+        CU_ASSERT(told.up == 1 && told.down == 1 && told.fd >= 0);
+        CU_ASSERT(told.f.code == W_CODE_LIMIT && told.f.err == ETOOMANYREFS && *told.f.text);
+        CU_ASSERT(told.dead); /* before the owner heard of it */
+        WRIG_UNTIL(&g, (n = SSL_read(g.server, &c, 1)) <= 0 &&
+                           SSL_get_error(g.server, n) != SSL_ERROR_WANT_READ);
+        WRIG_UNTIL(&g, wrig_idle(&g));
+        CU_ASSERT(told.down == 1 && told.relay_ended == 0);
+        fd_close(&told.tcp);
+        fd_close(&gate[0]);
+        close(fds[1]);
+        end_case();
+    }
 }
 
 static void test_relay(void)
@@ -390,6 +426,7 @@ void suite_conn(void)
     CU_add_test(s, "kernel, gate", test_kernel_gate);
     CU_add_test(s, "kernel refuses", test_kernel_refuses);
     CU_add_test(s, "half of the keys", test_half_keys);
+    CU_add_test(s, "lost", test_lost);
     CU_add_test(s, "relay", test_relay);
     CU_add_test(s, "tickets", test_tickets);
     CU_add_test(s, "relay limit", test_relay_limit);

@@ -1,8 +1,18 @@
 /* Tests of daemon/peer.c: a client on a socketpair, from HELLO to its end. */
+#define fm_send send_or_refuse
 #include "../../daemon/peer.c"
+#undef fm_send
 
 #include "peerrig.h"
 #include "suites.h"
+
+int fm_send(int sock, const void *buf, size_t len, const int *fds, unsigned nfds, int flags);
+static int kernel_says; /* what the kernel says to messages with descriptors, 0 nothing */
+
+int send_or_refuse(int sock, const void *buf, size_t len, const int *fds, unsigned nfds, int flags)
+{
+    return kernel_says && nfds ? kernel_says : fm_send(sock, buf, len, fds, nfds, flags);
+}
 
 static void test_hello(void)
 {
@@ -154,6 +164,32 @@ static void test_gate_poisoned(void)
     }
 }
 
+/* The kernel carries no more descriptors for us: told by name, and the client may go on. */
+static void test_too_many_on_the_way(void)
+{
+    int fds[2], got[FM_FDS_MAX], n = -1;
+    char c;
+
+    prig_begin();
+    prig_greet();
+    prig_serve(fds, TP_EC);
+    kernel_says = -ETOOMANYREFS;
+    prig_connect(6, &fds[0], -1, 0, 0, 0, NULL);
+    prig_hear_error(6, W_CODE_LIMIT, ETOOMANYREFS);
+    kernel_says = 0;
+    WRIG_UNTIL(&prig, (n = SSL_read(prig.server, &c, 1)) <= 0 &&
+                          SSL_get_error(prig.server, n) != SSL_ERROR_WANT_READ);
+    SSL_free(prig.server);
+    close(fds[1]);
+    prig_serve(fds, TP_EC);
+    prig_connect(7, &fds[0], -1, 0, 0, 0, NULL);
+    prig_hear_result(got, W_MODE_RELAY);
+    prig_talk(got[0]);
+    close(got[0]);
+    close(fds[1]);
+    prig_end();
+}
+
 static void test_failures(void)
 {
     int fds[2], pair[2];
@@ -286,6 +322,7 @@ void suite_peer(void)
     CU_add_test(s, "relay ends badly", test_relay_ends_badly);
     CU_add_test(s, "gate", test_gate);
     CU_add_test(s, "gate poisoned", test_gate_poisoned);
+    CU_add_test(s, "too many on the way", test_too_many_on_the_way);
     CU_add_test(s, "failures", test_failures);
     CU_add_test(s, "trust", test_trust);
     CU_add_test(s, "others", test_others);
