@@ -238,6 +238,8 @@ static ssize_t splice_from(struct fs_state *from, int in, off64_t *at_in, int ou
         if (k <= 0)
             return result(k);
         k = NX(splice)(in, at_in, out, at_out, n, flags);
+        if (k == 0 && n > 0 && fs_kind(from) == FS_KERNEL)
+            continue; /* an empty record stood before the data */
         if (k >= 0 || (errno != EINVAL && errno != EIO) || fs_kind(from) != FS_KERNEL)
             return k;
         if (io_read(from, in, &peek, 1, MSG_DONTWAIT | MSG_PEEK) > 0)

@@ -214,6 +214,22 @@ static ssize_t refused(int fd, struct rr_state *s, int error, int flags, uint32_
     }
 }
 
+/* A look at an empty record that stands before one of another type has left it there: it would be
+ * all that is ever seen. */
+static ssize_t take_empty(int fd, struct rr_state *s)
+{
+    union control control;
+    char byte;
+    struct iovec iov = {&byte, 1};
+    struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control};
+
+    m.msg_controllen = sizeof(control.bytes);
+    if (sy.recvmsg(fd, &m, MSG_DONTWAIT) <= 0)
+        return 1;
+    /* Another thread read on meanwhile; what we have taken cannot be put back. */
+    return rr_fail(s, EIO, "one thread looked with MSG_PEEK while another read");
+}
+
 /* One recvmsg. Returns > 0 with data, 0 at the end of the stream, -errno, or 1 with *again = true
  * after a record that is not the program's. */
 static ssize_t once(int fd, struct rr_state *s, struct msghdr *msg, int flags, bool *again)
@@ -241,8 +257,9 @@ static ssize_t once(int fd, struct rr_state *s, struct msghdr *msg, int flags, b
     msg->msg_flags = m.msg_flags & ~(MSG_EOR | MSG_CTRUNC);
     msg->msg_namelen = m.msg_namelen;
     if (type == DATA || (type < 0 && n > 0)) {
-        *again = n == 0; /* an empty record */
-        return n;
+        r = n == 0 && c.peeked ? take_empty(fd, s) : n;
+        *again = n == 0 && r >= 0; /* an empty record */
+        return r;
     }
     if (type < 0)
         return on_fin(s);

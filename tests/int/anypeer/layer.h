@@ -26,6 +26,7 @@ struct la_conn {
     unsigned updates_in, updates_out; /* KeyUpdates */
     unsigned asks_in, asks_out;       /* of these, the ones that ask for one in return */
     unsigned close_notifies;          /* that came */
+    uint8_t warned;                   /* the warning that came last, 0 = none */
     bool owed;                        /* we asked for a KeyUpdate, and none has come since */
     unsigned owed_since;              /* number of the first request that was not answered */
     unsigned late;                    /* records of data that came while owed */

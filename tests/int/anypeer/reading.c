@@ -34,6 +34,10 @@ static bool read_data(struct peer *p, uint64_t n,
             pe_no_record(p, k);
             return false;
         }
+        if (r.type == RC_ALERT && r.p[0] == 1 && r.p[1] != 0) {
+            p->c.warned = r.p[1];
+            continue;
+        }
         if (r.type == RC_HANDSHAKE)
             continue;
         if (r.type != RC_DATA || r.n > n - at) {
@@ -113,7 +117,7 @@ static void run_read(struct peer *p, char **args)
 /* close-state: reads to the end of TCP, and says how the client ended */
 static void run_close_state(struct peer *p, char **args)
 {
-    int alert = -1, k;
+    int alert = p->c.warned ? p->c.warned : -1, k;
     struct la_record r;
     uint64_t data = 0;
 
