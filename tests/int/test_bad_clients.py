@@ -334,22 +334,6 @@ def test_flags_stay():
                 tcp.close()
 
 
-def test_control_is_unsupported():
-    """CONTROL gets ERROR unsupported while the capability is not there; the connection goes on."""
-    with Daemon() as d, TlsServer(echo) as s, Client(d.socket) as c:
-        if c.welcome[CAPS] & 2:
-            raise lib.Skip("the daemon acts on CONTROL")
-        tcp = dial(s.address)
-        ident = c.send(CONTROL, [(RECORD_TYPE, 22), (RECORD, b"\x18\0\0\1\1")], [tcp.fileno()])
-        try:
-            c.answer(ident)
-            raise AssertionError("an answer")
-        except Refused as e:
-            equal((e.code, e.errno, e.message.ident), ("unsupported", errno.EOPNOTSUPP, ident),
-                  "code, errno, id")
-        finish(c, c.connect([tcp], "localhost", ca_pem()), tcp).close()
-
-
 def test_stream_socket_on_the_path():
     """Whoever connects with the wrong socket type learns it from the kernel."""
     with Daemon() as d, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:

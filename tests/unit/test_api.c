@@ -56,6 +56,29 @@ static void test_wrong_descriptor(void)
     finish();
 }
 
+static void test_alpn_lists(void)
+{
+    static const struct {
+        const char *list;
+        int r;
+    } rows[] = {{"h2", 0},        {"h2,http/1.1", 0}, {"", -EINVAL},     {",", -EINVAL},
+                {",h2", -EINVAL}, {"h2,", -EINVAL},   {"h2,,x", -EINVAL}};
+    char many[128] = "a", big[300];
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++)
+        CU_ASSERT_EQUAL(cl_check_alpn(rows[i].list), rows[i].r);
+    for (int i = 1; i < 32; i++)
+        strcat(many, ",a");
+    CU_ASSERT_EQUAL(cl_check_alpn(many), 0);
+    strcat(many, ",a");
+    CU_ASSERT_EQUAL(cl_check_alpn(many), -EINVAL);
+    memset(big, 'x', 256);
+    big[256] = '\0';
+    CU_ASSERT_EQUAL(cl_check_alpn(big), -EINVAL);
+    big[255] = '\0';
+    CU_ASSERT_EQUAL(cl_check_alpn(big), 0);
+}
+
 static void test_kernel(void)
 {
     begin(act_kernel);
@@ -272,6 +295,7 @@ void suite_api(void)
 {
     CU_pSuite suite = CU_add_suite("api", NULL, NULL);
 
+    CU_add_test(suite, "ALPN lists", test_alpn_lists);
     CU_add_test(suite, "before the handshake", test_before);
     CU_add_test(suite, "descriptors that will not do", test_wrong_descriptor);
     CU_add_test(suite, "kernel mode", test_kernel);

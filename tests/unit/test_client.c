@@ -120,29 +120,6 @@ static int converse(struct talk *t, struct fake *d, void (*act)(struct fake *d, 
     return r;
 }
 
-static void test_alpn_lists(void)
-{
-    static const struct {
-        const char *list;
-        int r;
-    } rows[] = {{"h2", 0},        {"h2,http/1.1", 0}, {"", -EINVAL},     {",", -EINVAL},
-                {",h2", -EINVAL}, {"h2,", -EINVAL},   {"h2,,x", -EINVAL}};
-    char many[128] = "a", big[300];
-
-    for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++)
-        CU_ASSERT_EQUAL(cl_check_alpn(rows[i].list), rows[i].r);
-    for (int i = 1; i < 32; i++)
-        strcat(many, ",a");
-    CU_ASSERT_EQUAL(cl_check_alpn(many), 0);
-    strcat(many, ",a");
-    CU_ASSERT_EQUAL(cl_check_alpn(many), -EINVAL);
-    memset(big, 'x', 256);
-    big[256] = '\0';
-    CU_ASSERT_EQUAL(cl_check_alpn(big), -EINVAL);
-    big[255] = '\0';
-    CU_ASSERT_EQUAL(cl_check_alpn(big), 0);
-}
-
 static void test_plain_request(void)
 {
     struct talk t = {.p = {.name = "host.test"}};
@@ -447,7 +424,6 @@ void suite_client(void)
 {
     CU_pSuite suite = CU_add_suite("client", NULL, NULL);
 
-    CU_add_test(suite, "ALPN lists", test_alpn_lists);
     CU_add_test(suite, "a plain request", test_plain_request);
     CU_add_test(suite, "every setting", test_every_setting);
     CU_add_test(suite, "certificates in pieces", test_trust);
