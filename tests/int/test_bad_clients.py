@@ -10,7 +10,7 @@ import time
 
 import lib
 from lib import TREE, ca_pem, check, check_memory, closing_all, dial, equal, eventually, one_of
-from lib_client import (CANCEL, CAPS, CONNECT, CONTROL, ERROR, HELLO, RECORD, RECORD_TYPE, REPORT, RESULT,
+from lib_client import (CANCEL, CAPS, CONNECT, ERROR, HELLO, REPORT, RESULT,
                         SERVER_NAME, STATUS, VERSION, WELCOME, Client, Refused, connect_attributes, encode,
                         finish, upgrade)
 from lib_daemon import Daemon, fds_of
