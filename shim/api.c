@@ -158,6 +158,8 @@ static int conclude(struct htls *h, int r, struct cl_result *result)
     h->running = false;
     if (r == 0)
         r = cl_check_mode(result, false, &h->facts);
+    if (r == 0)
+        kp_learn(&h->facts, daemon_of(h));
     if (r == 0 && result->fd >= 0) {
         r = replace(h->fd, result->fd);
         if (r < 0)

@@ -7,51 +7,59 @@
 #include "lock.h"
 #include "sys.h"
 
-#define PREPARE_MS 100 /* a daemon that is slower is asked again at the next upgrade */
+#define FETCH_MS 100 /* a daemon that is slower is asked again at the next upgrade */
 
-/* A slot was given in a pool that we do not know: the daemon has made a new one. Under the lock. */
-static bool stale;
+/* A slot was given in a pool that was not mapped then: the first one, to an upgrade that could not
+ * wait, or htlsd has made a new one. Under the lock. */
+static bool wanted;
 
-static bool is_known(void)
+static void take_pool(const struct ln_answer *a)
 {
     struct lk_saved saved;
-    bool known;
-
-    lk_take(&saved);
-    known = sh_mapped(0) && !stale;
-    lk_give(&saved);
-    return known;
-}
-
-static bool take_pool(const struct ln_answer *a)
-{
-    struct lk_saved saved;
-    bool known;
 
     lk_take(&saved);
     if (!sh_mapped(a->facts.pool))
         (void)sh_map(a->facts.pool, a->fd);
-    known = sh_mapped(a->facts.pool);
-    stale = stale && !known;
+    wanted = wanted && !sh_mapped(a->facts.pool);
     lk_give(&saved);
-    return known;
+}
+
+static void fetch(const char *daemon)
+{
+    struct ln_request q = {.type = W_SHARE, .fd = -1};
+    struct ln_answer a;
+
+    if (ln_ask(daemon, &q, FETCH_MS, false, &a) < 0 || a.fd < 0)
+        return;
+    take_pool(&a);
+    sy.close(a.fd);
 }
 
 uint32_t kp_prepare(const char *daemon)
 {
-    struct ln_request q = {.type = W_SHARE, .fd = -1};
-    struct ln_answer a;
+    struct lk_saved saved;
+    bool now;
+
+    lk_take(&saved);
+    now = wanted;
+    lk_give(&saved);
+    if (now)
+        fetch(daemon);
+    return W_CAP_SLOTS;
+}
+
+void kp_learn(const struct facts *f, const char *daemon)
+{
+    struct lk_saved saved;
     bool known;
 
-    if (is_known())
-        return W_CAP_SLOTS;
-    if (!(ln_caps(daemon, PREPARE_MS) & W_CAP_CONTROL))
-        return 0;
-    if (ln_ask(daemon, &q, PREPARE_MS, false, &a) < 0 || a.fd < 0)
-        return 0;
-    known = take_pool(&a);
-    sy.close(a.fd);
-    return known ? W_CAP_SLOTS : 0;
+    if (!f->pool)
+        return;
+    lk_take(&saved);
+    known = sh_mapped(f->pool);
+    lk_give(&saved);
+    if (!known)
+        fetch(daemon);
 }
 
 void kp_begin(struct rr_state *s, const struct facts *f, const char *daemon)
@@ -59,7 +67,7 @@ void kp_begin(struct rr_state *s, const struct facts *f, const char *daemon)
     bool can = f->version == 0x0304 && (f->caps & W_CAP_CONTROL) && (f->caps & W_CAP_REKEY);
 
     rr_init(s, f->version);
-    stale = stale || (f->pool && !sh_mapped(f->pool));
+    wanted = wanted || (f->pool && !sh_mapped(f->pool));
     strncpy(s->daemon, daemon, sizeof(s->daemon) - 1);
     s->slot = sh_claim(f->pool, f->slot);
     if (!s->slot)

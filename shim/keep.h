@@ -5,9 +5,13 @@
 #include "facts.h"
 #include "records.h"
 
-/* Before an upgrade: makes the memory of the slots known to this process, once, where that daemon
- * has any. May talk to it. Returns W_CAP_SLOTS or 0: what to add to the capabilities. */
+/* Before an upgrade: returns what to add to the capabilities. Asks the daemon for the memory of the
+ * slots where an upgrade before this one had use for it. */
 uint32_t kp_prepare(const char *daemon);
+
+/* A RESULT is in, and the caller may wait a little: makes the memory in which its slot lies known
+ * to this process, once. A relayed connection has none. Not under the lock. */
+void kp_learn(const struct facts *f, const char *daemon);
 
 /* TLS is up in the kernel: sets s up anew from what RESULT said, with a slot. Under the lock. */
 void kp_begin(struct rr_state *s, const struct facts *f, const char *daemon);

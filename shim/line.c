@@ -27,8 +27,6 @@ static struct {
     struct stat file; /* of sock: a program may have closed and reused the number */
     char daemon[108]; /* sun_path */
     uint32_t last_id;
-    bool welcomed;
-    uint32_t caps;
 } line = {.sock = -1};
 
 static uint8_t out[OUT_MAX], in[W_MESSAGE_MAX];
@@ -96,8 +94,6 @@ static int open_line(const char *daemon, uint64_t deadline, bool patient, struct
     line.sock = sy.hide(sock);
     line.owner = getpid();
     line.last_id = ID_HELLO;
-    line.welcomed = false;
-    line.caps = 0;
     memcpy(line.daemon, daemon, strlen(daemon) + 1); /* cl_reach has judged its length */
     if (fstat(line.sock, &line.file) == 0 && say_hello(deadline) == 0)
         return 0;
@@ -153,10 +149,7 @@ static int take_one(uint32_t id, struct ln_answer *a)
     if (len <= 0)
         return BROKEN;
     r = w_decode(&m, in, (size_t)len, nfds, W_TO_CLIENT) < 0 ? BROKEN : 1;
-    if (r == 1 && m.type == W_WELCOME) {
-        line.welcomed = true;
-        line.caps = (uint32_t)w_num(&m, W_A_CAPS, 0);
-    } else if (r == 1 && m.type == W_ERROR && (m.id == id || m.id == 0) && a) {
+    if (r == 1 && m.type == W_ERROR && (m.id == id || m.id == 0) && a) {
         r = cl_error(&m, &a->facts);
     } else if (r == 1 && m.id == id && a) {
         take(&m, a);
@@ -269,31 +262,4 @@ void ln_leave(int fd)
     if (line.sock == fd)
         hang_up();
     lk_leave(&mutex, &saved);
-}
-
-uint32_t ln_caps(const char *daemon, int wait_ms)
-{
-    uint64_t deadline = cl_now() + (uint64_t)wait_ms;
-    struct facts f = {.alert = -1};
-    struct lk_saved saved;
-    uint32_t caps;
-    int r;
-
-    (void)pthread_once(&once, hook_fork);
-    lk_enter(&mutex, &saved);
-    r = open_line(daemon, deadline, false, &f);
-    if (r == 1 && drain() < 0) { /* it died meanwhile, and its capabilities with it */
-        hang_up();
-        r = open_line(daemon, deadline, false, &f);
-    }
-    while (r >= 0 && !line.welcomed) {
-        r = take_one(0, NULL);
-        if (r == -EAGAIN)
-            r = cl_wait_for(line.sock, POLLIN, deadline);
-    }
-    if (r < 0 && line.sock >= 0)
-        hang_up();
-    caps = r < 0 ? 0 : line.caps;
-    lk_leave(&mutex, &saved);
-    return caps;
 }

@@ -50,7 +50,4 @@ void ln_tell(const char *daemon, const struct ln_request *q);
  */
 void ln_leave(int fd);
 
-/* What the daemon can do (W_CAP_ bits), 0 when it cannot be asked. */
-uint32_t ln_caps(const char *daemon, int wait_ms);
-
 #endif

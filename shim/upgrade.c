@@ -231,6 +231,8 @@ static int upgrade_waiting(struct fs_state *s, int fd)
         r = cl_wait(s->sock, s->deadline, &result, &f);
     if (r == 0)
         r = cl_check_mode(&result, false, &f);
+    if (r == 0)
+        kp_learn(&f, en_socket());
     lk_take(&saved);
     s->facts = f;
     if (orphaned(s)) {

@@ -67,18 +67,17 @@ static void test_choice(void)
     atomic_store(&s.eof_ok, false);
 }
 
+/* Who is relayed, or whose daemon gives no slots, asks nobody; one that refuses is no harm. */
 static void test_no_memory_of_slots(void)
 {
     keyrig_start(&r);
-    r.caps = 0; /* an older daemon: it is not even asked */
-    CU_ASSERT_EQUAL(kp_prepare(r.d.path), 0);
+    CU_ASSERT_EQUAL(kp_prepare(r.d.path), W_CAP_SLOTS);
+    kp_learn(&(struct facts){.version = 0x0304, .cookie = 5}, r.d.path);
     CU_ASSERT_EQUAL(atomic_load(&r.shares), 0);
-    keyrig_stop(&r);
-    keyrig_start(&r); /* one that refuses */
-    CU_ASSERT_EQUAL(kp_prepare(r.d.path), 0);
+    kp_learn(&(struct facts){.version = 0x0304, .pool = 99, .cookie = 5}, r.d.path);
     CU_ASSERT_EQUAL(atomic_load(&r.shares), 1);
     keyrig_stop(&r);
-    CU_ASSERT_EQUAL(kp_prepare("/nowhere/sock"), 0);
+    kp_learn(&(struct facts){.version = 0x0304, .pool = 99, .cookie = 5}, "/nowhere/sock");
 }
 
 /* Asked for once in a process; again when a connection's slot lies elsewhere. */
@@ -89,7 +88,8 @@ static void test_pool(void)
 
     keyrig_start(&r);
     r.pool = 4711;
-    CU_ASSERT_EQUAL(kp_prepare(r.d.path), W_CAP_SLOTS);
+    for (int i = 0; i < 2; i++)
+        kp_learn(&(struct facts){.version = 0x0304, .pool = 4711, .cookie = 98}, r.d.path);
     CU_ASSERT_EQUAL(kp_prepare(r.d.path), W_CAP_SLOTS);
     CU_ASSERT_EQUAL(atomic_load(&r.shares), 1);
     start(&(struct facts){.version = 0x0304, .pool = 4711, .slot = 7, .cookie = 99});
