@@ -247,6 +247,14 @@ static int act(struct worker *w, struct tb_entry *e, const struct w_msg *m, stru
     }
 }
 
+static int no_state(struct worker *w, uint32_t id)
+{
+    struct failure f = {.alert = -1};
+
+    fl_set(&f, W_CODE_NO_STATE, ENOKEY, "htlsd keeps no state of this connection");
+    return ry_error(w->out, sizeof(w->out), id, &f);
+}
+
 int ac_answer(struct worker *w, const struct in_peer *who, uint32_t caps, const struct w_msg *m,
               int tcp)
 {
@@ -256,6 +264,8 @@ int ac_answer(struct worker *w, const struct in_peer *who, uint32_t caps, const 
     struct rk_key key = {.n = 0};
     SECRET_WIPE(key);
 
+    if (!e && !sf_is_tcp(tcp)) /* nobody keeps it, and control must not have to close it */
+        return no_state(w, m->id);
     if (!e)
         return -ENOKEY;
     facts_of(e, &r);
@@ -289,15 +299,6 @@ int ac_forward(struct worker *w, const struct in_peer *who, uint32_t caps, const
                 MSG_DONTWAIT);
     secret_wipe(note.message, m->len); /* a ticket */
     return r;
-}
-
-/* Control names us as the keeper of what is gone meanwhile. */
-static int no_state(struct worker *w, uint32_t id)
-{
-    struct failure f = {.alert = -1};
-
-    fl_set(&f, W_CODE_NO_STATE, ENOKEY, "htlsd keeps no state of this connection");
-    return ry_error(w->out, sizeof(w->out), id, &f);
 }
 
 bool ac_serve(struct worker *w, const void *message, size_t len, int fds[2])

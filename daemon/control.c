@@ -327,8 +327,9 @@ static int start(struct control *ct)
     ct->notes.send = send_to_worker;
     ct->notes.drain = drain_workers;
     ct->notes.owner = ct;
+    no_open(&ct->notes, ct->lp);
     if (pr_any(ct->caps)) /* else nothing will be kept */
-        r = no_listen(&ct->notes, ct->lp, ct->lasting.restored);
+        r = no_listen(&ct->notes, ct->lasting.restored);
     if (r < 0)
         return r;
     return hd_start(&ct->herd, &owner, ct->n);

@@ -180,10 +180,7 @@ void di_close_unix(int fd)
 
 void di_close(int fd)
 {
-    int domain = int_option(fd, SO_DOMAIN);
-
-    if ((domain == AF_INET || domain == AF_INET6) && int_option(fd, SO_PROTOCOL) == IPPROTO_TCP &&
-        !sf_lingers(fd))
+    if (sf_is_tcp(fd) && !sf_lingers(fd))
         close(fd);
     else
         close_by_death(fd);

@@ -252,16 +252,20 @@ static void on_flush(struct lp_op *op, int result)
         lp_timer(n->lp, &n->flush, RETRY_MS);
 }
 
-int no_listen(struct notes *n, struct lp_loop *lp, bool restored)
+void no_open(struct notes *n, struct lp_loop *lp)
 {
-    const struct en_owner owner = {gone, each, catch_up, n};
-
     n->lp = lp;
     n->flush.done = on_flush;
     n->audit.done = on_audit;
+}
+
+int no_listen(struct notes *n, bool restored)
+{
+    const struct en_owner owner = {gone, each, catch_up, n};
+
     if (restored)
-        lp_timer(lp, &n->audit, AUDIT_MS);
-    return en_open(&n->ends, lp, &owner);
+        lp_timer(n->lp, &n->audit, AUDIT_MS);
+    return en_open(&n->ends, n->lp, &owner);
 }
 
 void no_free(struct notes *n)

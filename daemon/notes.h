@@ -38,10 +38,13 @@ struct notes {
  * must die. */
 bool no_take(struct notes *n, unsigned worker, void *p, size_t len, int fds[2], unsigned nfds);
 
+/* Before the first note. */
+void no_open(struct notes *n, struct lp_loop *lp);
+
 /* Hears of the ends of what is kept from now on. restored: some of it is of an earlier run, whose
  * sockets may be gone already; when the workers have announced it, it is compared with what is
  * there. Returns 0 or -ENOMEM. */
-int no_listen(struct notes *n, struct lp_loop *lp, bool restored);
+int no_listen(struct notes *n, bool restored);
 
 void no_free(struct notes *n);
 

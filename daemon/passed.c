@@ -121,11 +121,13 @@ int ps_claim(struct passed *p, const char *prefix, char rest[PS_NAME_MAX])
 
     for (size_t i = 0; i < p->n; i++) {
         struct ps_memory *m = &p->memories[i];
+        int fd = m->fd;
 
-        if (m->fd < 0 || strncmp(m->name, prefix, len) != 0)
+        if (fd < 0 || strncmp(m->name, prefix, len) != 0)
             continue;
         snprintf(rest, PS_NAME_MAX, "%s", m->name + len);
-        return fd_steal(&m->fd);
+        m->fd = -1;
+        return fd;
     }
     return -ENOENT;
 }

@@ -39,8 +39,7 @@ int sf_check(int tcp, int gate, struct failure *f)
 
     if (domain == -ENOTSOCK || domain == -EBADF)
         return bad_socket(f, ENOTSOCK, "the descriptor is no socket");
-    if ((domain != AF_INET && domain != AF_INET6) ||
-        int_option(tcp, SOL_SOCKET, SO_PROTOCOL) != IPPROTO_TCP)
+    if (!sf_is_tcp(tcp))
         return bad_socket(f, EINVAL, "the socket is not TCP");
     state = tcp_state(tcp);
     if (state == TCP_LISTEN)
@@ -95,6 +94,14 @@ uint64_t sf_cookie(int fd)
     socklen_t n = sizeof(cookie);
 
     return getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &n) < 0 ? 0 : cookie;
+}
+
+bool sf_is_tcp(int fd)
+{
+    int domain = int_option(fd, SOL_SOCKET, SO_DOMAIN);
+
+    return (domain == AF_INET || domain == AF_INET6) &&
+           int_option(fd, SOL_SOCKET, SO_PROTOCOL) == IPPROTO_TCP;
 }
 
 uint64_t sf_netns(int fd)

@@ -29,6 +29,9 @@ void sf_abort(int fd);
 /* SO_COOKIE, 0 when the kernel gives none. */
 uint64_t sf_cookie(int fd);
 
+/* True for a TCP socket over IPv4 or IPv6, in whatever state. */
+bool sf_is_tcp(int fd);
+
 /* SO_NETNS_COOKIE: the network namespace it lives in; 0 when the kernel does not say. */
 uint64_t sf_netns(int fd);
 

@@ -1,4 +1,5 @@
 """htlsd on a private socket, with what must be true of it at the end of every test."""
+import contextlib
 import os
 import re
 import signal
@@ -13,17 +14,13 @@ GAUGES = ("relays.open", "handshakes.running", "handshakes.waiting")
 
 def fds_of(pid):
     """Without the memory of slots: one is kept for each user that was seen."""
-    links = (os.readlink(f"/proc/{pid}/fd/{n}") for n in _numbers(f"/proc/{pid}/fd"))
-    return sorted(link for link in links if not link.startswith("/memfd:htls-slots"))
+    return sorted(link for link in _links(f"/proc/{pid}/fd") if not link.startswith("/memfd:htls-slots"))
 
 
-def _numbers(folder):
+def _links(folder):
     for n in os.listdir(folder):
-        try:
-            os.readlink(f"{folder}/{n}")
-        except FileNotFoundError:
-            continue
-        yield n
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            yield os.readlink(f"{folder}/{n}")
 
 
 def alive(pid):

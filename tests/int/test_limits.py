@@ -221,7 +221,8 @@ def test_too_many_descriptors_in_flight():
                     check("handed over" in e.text, e.text)
                     try:
                         copy.send(b"PLAINTEXT")
-                        raise AssertionError("the TCP socket takes plaintext")
+                        # With keys in it the kernel takes, and loses, what is written behind the end.
+                        check(gated, "the TCP socket takes plaintext")
                     except OSError:
                         pass
                 if gated:

@@ -66,7 +66,9 @@ def test_five_hundred_at_once():
 
 @deadline(200)
 def test_thousand_one_after_another():
-    """1,000 connections one after another: all in the mode this kernel allows, memory flat."""
+    """1,000 connections one after another: all in the mode this kernel allows, memory flat.
+
+    Up to the half the 64 handshakes of each worker fill up that wait for tickets."""
     n = 200 if SMALL else 1000
     with Daemon(log="warning", config=PATIENT) as d, Nginx(cert="ecdsa") as s:
         before, rss = tls_stat(), []
@@ -81,5 +83,5 @@ def test_thousand_one_after_another():
                 rss.append(sum(d.worker_rss_kb().values()))
         if EXPECT == "kernel":
             equal(tls_stat()["TlsTxSw"] - before["TlsTxSw"] >= n, True, "TlsTxSw grew by as many")
-        check_memory(rss[-1] - rss[0] < 1024, f"the workers' memory after a quarter, half, all: {rss} KiB")
+        check_memory(rss[-1] - rss[1] < 1024, f"the workers' memory after a quarter, half, all: {rss} KiB")
         print(f"{n} in a row; RSS of the workers together after a quarter, half, all: {rss} KiB")
