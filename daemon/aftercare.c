@@ -313,10 +313,10 @@ bool ac_serve(struct worker *w, const void *message, size_t len, int fds[2])
     n = ac_answer(w, &note->who, note->caps, &m, fds[0]);
     if (n == -ENOKEY)
         n = no_state(w, m.id);
+    di_drop(&fds[0]); /* before the answer */
     if (n > 0)
         (void)fm_send(fds[1], w->out, (size_t)n, NULL, 0, MSG_DONTWAIT);
     secret_wipe(w->out, n > 0 ? (size_t)n : 0);
-    di_drop(&fds[0]);
     di_drop(&fds[1]);
     return true;
 }

@@ -299,6 +299,7 @@ static void on_control(struct peer *p, const struct w_msg *m, int fds[FM_FDS_MAX
 
     if (n == -ENOKEY)
         n = ac_forward(p->w, &p->who, p->caps, m, fds[0], p->fd);
+    di_drop(&fds[0]); /* before the answer: who has it may close the socket, and count on that */
     if (n > 0)
         answer(p, n, NULL, 0);
     if (n > 0)

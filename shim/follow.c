@@ -314,7 +314,7 @@ ssize_t fo_stalled(int fd, struct rr_state *s, int flags, uint32_t under)
 
 /* --- handshake messages ----------------------------------------------------------------- */
 
-static void tell(int fd, const struct rr_state *s, const uint8_t *p, size_t n, uint32_t under)
+static void tell(int fd, struct rr_state *s, const uint8_t *p, size_t n, uint32_t under)
 {
     struct ln_request q = {.type = W_CONTROL,
                            .fd = fd,
@@ -323,8 +323,10 @@ static void tell(int fd, const struct rr_state *s, const uint8_t *p, size_t n, u
                            .n = n,
                            .generation = under};
 
-    if (s->controls)
-        ln_tell(s->daemon, &q);
+    if (!s->controls)
+        return;
+    atomic_store(&s->told, true);
+    ln_tell(s->daemon, &q);
 }
 
 ssize_t fo_handshake(int fd, struct rr_state *s, const uint8_t *p, size_t n, uint32_t under)

@@ -86,6 +86,8 @@ bool kp_end(struct rr_state *s)
 
 void kp_free(struct rr_state *s)
 {
+    if (atomic_exchange(&s->told, false))
+        ln_settle();
     if (s->slot)
         sh_free(s->slot);
 }

@@ -12,6 +12,7 @@
 #include "sys.h"
 
 #define TELL_MS 50    /* how long a ticket may wait for room in the line */
+#define SETTLE_MS 200 /* an answer takes far less, or the daemon is not well */
 #define RETRY_MS 20   /* between two looks for a daemon that is not there */
 #define OUT_MAX 17000 /* CONTROL with the longest record */
 #define ID_HELLO 1
@@ -27,6 +28,7 @@ static struct {
     struct stat file; /* of sock: a program may have closed and reused the number */
     char daemon[108]; /* sun_path */
     uint32_t last_id;
+    unsigned untold; /* what was told and has no answer yet */
 } line = {.sock = -1};
 
 static uint8_t out[OUT_MAX], in[W_MESSAGE_MAX];
@@ -62,6 +64,7 @@ static void hang_up(void)
     if (line.sock >= 0 && is_ours())
         sy.unhide(line.sock);
     line.sock = -1;
+    line.untold = 0;
 }
 
 static int say_hello(uint64_t deadline)
@@ -155,6 +158,8 @@ static int take_one(uint32_t id, struct ln_answer *a)
         take(&m, a);
         r = 0;
     }
+    if (r == 1 && m.type != W_WELCOME && line.untold > 0)
+        line.untold--;
     if (r == 0 && nfds == 1)
         a->fd = fds[--nfds];
     while (nfds > 0)
@@ -250,7 +255,26 @@ void ln_tell(const char *daemon, const struct ln_request *q)
 
     (void)pthread_once(&once, hook_fork);
     lk_enter(&mutex, &saved);
-    (void)converse(daemon, q, TELL_MS, false, NULL, &f);
+    if (converse(daemon, q, TELL_MS, false, NULL, &f) == 0)
+        line.untold++;
+    lk_leave(&mutex, &saved);
+}
+
+void ln_settle(void)
+{
+    uint64_t deadline = cl_now() + SETTLE_MS;
+    struct lk_saved saved;
+    int r = 1;
+
+    (void)pthread_once(&once, hook_fork);
+    lk_enter(&mutex, &saved);
+    while (line.untold > 0 && line.owner == getpid() && line.sock >= 0 && is_ours() && r == 1) {
+        r = take_one(0, NULL);
+        if (r == -EAGAIN)
+            r = cl_wait_for(line.sock, POLLIN, deadline) < 0 ? -ETIMEDOUT : 1;
+        else if (r < 0)
+            hang_up();
+    }
     lk_leave(&mutex, &saved);
 }
 

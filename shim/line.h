@@ -46,6 +46,10 @@ int ln_ask(const char *daemon, const struct ln_request *q, int wait_ms, bool pat
 /* Tells it, and waits for nothing: what cannot be told now is not told. */
 void ln_tell(const char *daemon, const struct ln_request *q);
 
+/* Waits a little until the daemon has answered all that it was told: then it has closed its copies
+ * of the sockets, which would keep a closed one in the program's epoll sets. */
+void ln_settle(void);
+
 /* Closes the line if it has this number: the program wants it. It is opened again at the next need.
  */
 void ln_leave(int fd);

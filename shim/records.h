@@ -17,13 +17,14 @@ struct rr_state {
     bool controls;    /* the daemon takes records that are not data */
     bool follows_rx;  /* the key of that direction can be changed: kernel, daemon, TLS 1.3 */
     bool follows_tx;
-    atomic_bool eof;       /* close_notify was read */
-    atomic_bool shut_rd;   /* the program shut reading: an end of stream is its own doing */
-    atomic_bool shut_wr;   /* close_notify was sent, or the program shut writing */
-    atomic_bool eof_ok;    /* for this program an end without close_notify is one */
-    atomic_bool closing;   /* nobody will read on: no change of keys is waited for */
-    atomic_int error;      /* sticky: positive errno, 0 = none */
-    atomic_int alert;      /* the peer's fatal alert, -1 = none */
+    atomic_bool eof;     /* close_notify was read */
+    atomic_bool shut_rd; /* the program shut reading: an end of stream is its own doing */
+    atomic_bool shut_wr; /* close_notify was sent, or the program shut writing */
+    atomic_bool eof_ok;  /* for this program an end without close_notify is one */
+    atomic_bool closing; /* nobody will read on: no change of keys is waited for */
+    atomic_bool told; /* the daemon was told something, and may still hold a copy of the socket */
+    atomic_int error; /* sticky: positive errno, 0 = none */
+    atomic_int alert; /* the peer's fatal alert, -1 = none */
     struct sh_slot *slot;  /* kernel mode: what all holders know (share.h); NULL: none */
     char daemon[108];      /* whom to ask (sun_path) */
     atomic_bool explained; /* why is taken; it is whole before error is set */

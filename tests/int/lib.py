@@ -98,8 +98,9 @@ def check_memory(truth, text):
 
 
 def rss_kb(pid):
+    """What it has in memory of its own; pages of program files come and go as the machine pleases."""
     with open(f"/proc/{pid}/status") as f:
-        return next(int(line.split()[1]) for line in f if line.startswith("VmRSS"))
+        return sum(int(line.split()[1]) for line in f if line.startswith(("RssAnon", "RssShmem")))
 
 
 def deadline(seconds):

@@ -208,6 +208,23 @@ static void test_share(void)
     finish();
 }
 
+/* What was told is answered some time; who must know waits for it. */
+static void test_settle(void)
+{
+    struct ln_request q = {
+        .type = W_CONTROL, .record_type = 22, .record = (const uint8_t *)"ticket", .n = 6};
+
+    ln_settle(); /* nothing was told: no daemon is looked for */
+    begin(NULL);
+    q.fd = 0;
+    ln_tell(d.path, &q);
+    ln_tell(d.path, &q);
+    CU_ASSERT(line.untold > 0);
+    ln_settle();
+    CU_ASSERT_EQUAL(line.untold, 0);
+    finish();
+}
+
 static void test_refusal(void)
 {
     struct ln_request q = {.type = W_CONTROL, .record_type = 22, .n = 1};
@@ -396,6 +413,7 @@ void suite_line(void)
 
     CU_add_test(suite, "a question", test_ask);
     CU_add_test(suite, "memory and capabilities", test_share);
+    CU_add_test(suite, "settled", test_settle);
     CU_add_test(suite, "a refusal", test_refusal);
     CU_add_test(suite, "what is only told", test_tell);
     CU_add_test(suite, "a daemon that is restarted", test_broken);
