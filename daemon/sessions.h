@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 #define SE_KEY 32u         /* bytes of a key */
-#define SE_BYTES_MAX 4096u /* of a session: OpenSSL's ticket and a leaf of RSA are 2 KiB */
+#define SE_BYTES_MAX 2048u /* of a session; with a ticket of OpenSSL it has 320 */
 #define SE_PER_KEY 4u      /* sessions for one use that one key may have */
 
 struct se_cache;

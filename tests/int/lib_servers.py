@@ -68,11 +68,12 @@ class Server:
 
 
 class Nginx(Server):
-    """/ is PAGE; /big is a file of `big` bytes; PUT to /up/… stores. versions: as ssl_protocols."""
+    """/ is PAGE; /big is a file of `big` bytes; PUT to /up/… stores; /reused is "r" when the session was
+    resumed. versions: as ssl_protocols, sessions: as ssl_session_cache."""
 
-    def __init__(self, versions="TLSv1.2 TLSv1.3", cert="server", extra="", big=None):
+    def __init__(self, versions="TLSv1.2 TLSv1.3", cert="server", extra="", big=None, sessions="none"):
         super().__init__()
-        self.versions, self.cert, self.extra = versions, cert, extra
+        self.versions, self.cert, self.extra, self.sessions = versions, cert, extra, sessions
         if big is not None:
             with open(os.path.join(self.folder, "big"), "wb") as f:
                 f.write(big)
@@ -103,8 +104,9 @@ http {{
   server {{
     listen 127.0.0.1:{self.address[1]} ssl backlog=4096; server_name localhost;
     ssl_certificate {lib.pki(self.cert)}.crt; ssl_certificate_key {lib.pki(self.cert)}.key;
-    ssl_protocols {self.versions}; ssl_ciphers ALL; ssl_session_cache none;
+    ssl_protocols {self.versions}; ssl_ciphers ALL; ssl_session_cache {self.sessions};
     {self.extra}
+    location = /reused {{ return 200 "$ssl_session_reused"; }}
     location / {{ root {self.folder}; dav_methods PUT; create_full_put_path on; }}
   }}
 }}

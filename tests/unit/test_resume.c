@@ -61,6 +61,30 @@ static void test_extended_master_secret(void)
     end_case();
 }
 
+/* The certificate is left out, everything else is there; what is too long or no session is not. */
+static void test_bare(void)
+{
+    static const uint8_t wrong[] = {0x30, 3, 0x02, 5, 1}, no_sequence[] = {0x04, 1, 1};
+    static uint8_t big[5000] = {0x30, 0x82, 0x13, 0x84, 0x04, 0x82, 0x13, 0x80};
+    struct se_session s = {.n = 77};
+    SSL_SESSION *session;
+    const uint8_t *p;
+
+    begin_case(0x1301, TP_RSA);
+    CU_ASSERT_FALSE(connects());
+    s = next_session();
+    p = s.bytes;
+    session = d2i_SSL_SESSION(NULL, &p, (long)s.n);
+    CU_ASSERT(session && p == s.bytes + s.n && s.n < 400);
+    CU_ASSERT(!SSL_SESSION_get0_peer(session) && SSL_SESSION_is_resumable(session));
+    SSL_SESSION_free(session);
+    CU_ASSERT_EQUAL(copy_bare(&s, wrong, sizeof(wrong)), -EINVAL);
+    CU_ASSERT_EQUAL(copy_bare(&s, no_sequence, sizeof(no_sequence)), -EINVAL);
+    CU_ASSERT_EQUAL(copy_bare(&s, big, sizeof(big)), -EMSGSIZE);
+    ERR_clear_error();
+    end_case();
+}
+
 static int stuff(SSL *ssl, void *arg)
 {
     static char big[SE_BYTES_MAX];
@@ -254,6 +278,7 @@ void suite_resume(void)
 
     CU_add_test(s, "keys", test_keys);
     CU_add_test(s, "extended master secret", test_extended_master_secret);
+    CU_add_test(s, "bare", test_bare);
     CU_add_test(s, "too long", test_too_long);
     CU_add_test(s, "the overflow uid", test_nobody);
     CU_add_test(s, "switched off", test_switched_off);
