@@ -134,7 +134,7 @@ int ps_claim(struct passed *p, const char *prefix, char rest[PS_NAME_MAX])
 
 void ps_free(struct passed *p)
 {
-    for (size_t i = 0; i < p->n; i++)
+    for (size_t i = 0; p->memories && i < p->n; i++)
         fd_close(&p->memories[i].fd);
     free(p->memories);
     p->memories = NULL;
