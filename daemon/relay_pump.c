@@ -14,9 +14,6 @@
 
 #include "dispose.h"
 
-#define OWED_MAX                                                                                   \
-    (RL_BATCH + 4096u) /* bytes that may wait before a KeyUpdate is not answered any more */
-
 enum { CLOSE_NOTIFY = 0, UNEXPECTED_MESSAGE = 10, BAD_RECORD_MAC = 20, RECORD_OVERFLOW = 22 };
 enum { DECODE_ERROR = 50, INTERNAL_ERROR = 80, USER_CANCELED = 90 };
 enum { LEVEL_WARNING = 1, LEVEL_FATAL = 2 };
@@ -64,6 +61,18 @@ static void up_end(struct relay *r)
     r->up_eof = true;
 }
 
+/* Says the KeyUpdate that is owed, under the old key, and changes ours (RFC 8446 section 4.6.3). */
+static int pay(struct relay *r)
+{
+    static const uint8_t update[5] = {24, 0, 0, 1, 0};
+    int k = say(r, RC_HANDSHAKE, update, sizeof(update));
+
+    r->owed = false;
+    if (k >= 0)
+        k = ks_next(&r->tx);
+    return k < 0 ? k : rc_rekey(r->seal, &r->tx);
+}
+
 /* Seals n bytes of s->in into s->out. Returns the length or -errno. */
 static ssize_t seal_batch(struct relay *r, size_t n)
 {
@@ -93,7 +102,8 @@ static bool up_batch(struct relay *r)
         up_end(r);
         return false;
     }
-    len = seal_batch(r, (size_t)n);
+    k = r->owed ? pay(r) : 0;
+    len = k < 0 ? k : seal_batch(r, (size_t)n);
     if (len < 0) {
         rl_fail(r, W_CODE_INTERNAL_ERROR, EIO, INTERNAL_ERROR, "a record could not be sealed");
         return false;
@@ -134,22 +144,18 @@ static void on_alert(struct relay *r, const uint8_t *p, size_t n)
     r->f.alert = p[1];
 }
 
-/* The peer changed its key; if it asked us to, so do we, and say so under the old key first. */
+/* The peer changed its key, and may want us to do the same: at once where nothing waits for the
+ * network, else before the next data, several by one. */
 static int key_update(struct relay *r, bool asked)
 {
-    static const uint8_t answer[5] = {24, 0, 0, 1, 0};
     int k = ks_next(&r->rx);
 
     if (k == 0)
         k = rc_rekey(r->open, &r->rx);
     if (k < 0 || !asked || r->up_eof)
         return k;
-    if (r->to_tcp.n > OWED_MAX)
-        return -EPROTO; /* it asks on and on, and reads nothing */
-    k = say(r, RC_HANDSHAKE, answer, sizeof(answer));
-    if (k >= 0)
-        k = ks_next(&r->tx);
-    return k < 0 ? k : rc_rekey(r->seal, &r->tx);
+    r->owed = true;
+    return r->to_tcp.n ? 0 : pay(r);
 }
 
 static void on_handshake(struct relay *r, const uint8_t *p, size_t n)

@@ -36,6 +36,7 @@ struct relay {
     struct ph_stream messages;         /* of the peer, after the handshake */
     struct ud_bucket updates;          /* the KeyUpdates that it still may send */
     struct rest to_tcp, to_local, cut; /* cut: the head of a record whose end is still to come */
+    bool owed;                         /* the peer waits for a KeyUpdate of ours */
     bool up_eof, up_done;     /* the program ended its direction; close_notify and FIN are out */
     bool down_eof, down_done; /* the peer did; the program was told */
     bool local_gone;          /* the program closed its end: nobody writes or reads there */

@@ -55,6 +55,7 @@ size_t rig_seal(struct rig *g, uint8_t type, const void *p, size_t n, uint8_t *o
 void rig_peer_says(struct rig *g, uint8_t type, const void *p, size_t n);
 
 /* Takes the next record as the peer. Returns its length; its plaintext is in a static buffer. */
+size_t rig_peer_hears_any(struct rig *g, uint8_t *type, uint8_t **plain);
 size_t rig_peer_hears(struct rig *g, uint8_t want_type, uint8_t **plain);
 void rig_peer_hears_text(struct rig *g, const char *want);
 void rig_peer_hears_alert(struct rig *g, uint8_t level, uint8_t number);
