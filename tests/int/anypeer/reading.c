@@ -166,8 +166,8 @@ static int absorb(struct la_conn *c, uint64_t seed, uint64_t *got, bool wait)
             if (!sc_same(seed, *got, r.p, r.n, &wrong))
                 return -EILSEQ;
             *got += r.n;
-        } else if (r.type == RC_ALERT) {
-            return -EPROTO;
+        } else if (r.type == RC_ALERT && r.p[1] != 0) {
+            return -EPROTO; /* close_notify is no fault: it may have said all before we have */
         }
     }
     return 0;
