@@ -154,12 +154,15 @@ static void run_stats(struct peer *p, char **args)
 static int absorb(struct la_conn *c, uint64_t seed, uint64_t *got, bool wait)
 {
     struct la_record r;
+    bool must = wait;
     uint64_t wrong;
     int k;
 
     while (wait || wi_ready(&c->w)) {
         wait = false;
         k = la_next(c, &r);
+        if (k == 0 && c->close_notifies && !must)
+            return 0;
         if (k <= 0)
             return k < 0 ? k : -ECONNRESET;
         if (r.type == RC_DATA) {
