@@ -165,6 +165,7 @@ static int absorb(struct la_conn *c, uint64_t seed, uint64_t *got, bool wait)
             return 0;
         if (k <= 0)
             return k < 0 ? k : -ECONNRESET;
+        must = false;
         if (r.type == RC_DATA) {
             if (!sc_same(seed, *got, r.p, r.n, &wrong))
                 return -EILSEQ;
