@@ -47,6 +47,7 @@ static int make_index(struct table *t)
     for (uint32_t i = 0; i < t->head->high; i++) {
         struct tb_entry *e = &t->entries[i];
 
+        e->told = 0; /* control may be a new one */
         if (e->cookie == 0)
             free_place(t, e);
         else if (cm_set(&t->index, e->cookie, i) < 0)

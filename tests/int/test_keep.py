@@ -146,6 +146,10 @@ def test_restart_in_place():
         for generation in range(3):
             restart_in_place(d)
             equal(stream.recv(), b"before\n", "data that lay there")
+            with closing_all() as clients:  # one of them with each worker
+                clients += clients_of_all_workers(d)
+                for c in clients:
+                    equal(c.attach(stream.sock)[CIPHER], stream.result[CIPHER], "known to every worker")
             with Client(d.socket) as c:
                 if can_rekey(c):
                     s.type(b"K\n")
