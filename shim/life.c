@@ -14,6 +14,7 @@
 #include "line.h"
 #include "lock.h"
 #include "pending.h"
+#include "stream.h"
 #include "swap.h"
 #include "sys.h"
 
@@ -285,8 +286,9 @@ void li_exiting(void)
 {
     uint64_t deadline = cl_now() + EXIT_WAIT_MS;
 
-    if (fs_foreign())
+    if (fs_foreign() || next_known(0) == TOP)
         return;
+    st_flush();
     for (unsigned fd = next_known(0); fd < TOP; fd = next_known(fd + 1)) {
         struct fs_state *s = fs_find((int)fd);
         uint64_t now = cl_now();

@@ -4,7 +4,9 @@
 
 #include <errno.h>
 #include <stdatomic.h>
+#include <stdio_ext.h>
 #include <stdlib.h>
+#include <sys/single_threaded.h>
 #include <unistd.h>
 
 #include "lock.h"
@@ -13,6 +15,7 @@
 struct stream {
     _Atomic(FILE *) f; /* NULL = free */
     atomic_int fd;
+    atomic_int busy; /* in st_flush(): libc may not free it yet */
     struct stream *next;
 };
 
@@ -56,6 +59,8 @@ static int end(void *cookie)
     int fd = atomic_load(&s->fd);
 
     atomic_store(&s->f, NULL);
+    while (atomic_load(&s->busy))
+        (void)usleep(1000);
     return close(fd);
 }
 
@@ -101,4 +106,30 @@ int st_number(FILE *f)
         if (atomic_load(&s->f) == f)
             return atomic_load(&s->fd);
     return -1;
+}
+
+static void flush(FILE *f)
+{
+    if (ftrylockfile(f))
+        return;
+    if (__fpending(f) > 0)
+        (void)fflush_unlocked(f);
+    funlockfile(f);
+}
+
+void st_flush(void)
+{
+    if (__libc_single_threaded) {
+        (void)fflush(NULL);
+        return;
+    }
+    for (struct stream *s = atomic_load(&streams); s; s = s->next) {
+        FILE *f;
+
+        atomic_fetch_add(&s->busy, 1);
+        f = atomic_load(&s->f);
+        if (f)
+            flush(f);
+        atomic_fetch_sub(&s->busy, 1);
+    }
 }

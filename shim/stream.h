@@ -12,4 +12,9 @@ FILE *st_open(int fd, const char *mode);
 /* The number of a stream that st_open() made, -1 for others. */
 int st_number(FILE *f);
 
+/* exit(3) empties streams last of all, when connections have said their end: this writes what lies
+ * in them before. In a process that had threads only in streams of ours, and in none that another
+ * thread holds, which may be for ever. */
+void st_flush(void);
+
 #endif

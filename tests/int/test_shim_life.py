@@ -54,13 +54,14 @@ def test_close_says_goodbye():
 
 
 def test_fclose_says_goodbye():
-    """fclose(), which closes past close(), ends the connection in order and frees the number."""
+    """fclose(), which closes past close(), ends the connection in order and frees the number; so does exit()."""
     seen = []
     with Daemon() as d, TlsServer(lambda peer: seen.append(read_to_end(peer))) as s:
         for made in ("before", "after"):
-            run(d, "fclose", s.address, made)
-        eventually(lambda: len(seen) == 2 or s.errors, "the ends seen")
-        equal((seen, s.errors), ([b"said with stdio"] * 2, []), "what the server saw")
+            for how in ("fclose", "exit"):
+                run(d, "fclose", s.address, made, how)
+        eventually(lambda: len(seen) == 4 or s.errors, "the ends seen")
+        equal((seen, s.errors), ([b"said with stdio"] * 4, []), "what the server saw")
 
 
 def test_stdio():

@@ -100,6 +100,7 @@ static bool serve_one(int sock)
     CU_ASSERT_EQUAL_FATAL(w_decode(m, seen->raw[seen->n], (size_t)len, nfds, W_TO_DAEMON), 0);
     for (unsigned i = 0; i < nfds; i++)
         close(fds[i]);
+    seen->n += m->type != W_HELLO && seen->n < 63; /* before the answer, behind which we are read */
     if (m->type == W_HELLO) {
         seen->caps = (uint32_t)w_num(m, W_A_CAPS, 0);
         atomic_fetch_add(&seen->hellos, 1);
@@ -111,7 +112,6 @@ static bool serve_one(int sock)
     } else if (w_num(m, W_A_GENERATION, 0) != 7) {
         key(sock, m->id, (uint32_t)w_num(m, W_A_GENERATION, 0) + 1);
     }
-    seen->n += m->type != W_HELLO && seen->n < 63;
     return true;
 }
 

@@ -86,6 +86,46 @@ static void test_reuse(void)
     CU_ASSERT_EQUAL(n, 3);
 }
 
+static atomic_int holding;
+
+static void *hold(void *f)
+{
+    flockfile(f);
+    atomic_store(&holding, 1);
+    while (atomic_load(&holding) == 1)
+        usleep(500);
+    funlockfile(f);
+    return NULL;
+}
+
+/* What lies in a stream goes out before the connection's end; what another thread holds stays. */
+static void test_flush(void)
+{
+    pthread_t thread;
+    FILE *f = begin("r+"), *g;
+    int other[2];
+    char got[8];
+
+    CU_ASSERT_EQUAL_FATAL(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, other), 0);
+    g = st_open(other[0], "w");
+    CU_ASSERT(fputs("said", f) >= 0 && fputs("held", g) >= 0);
+    atomic_store(&holding, 0);
+    CU_ASSERT_EQUAL_FATAL(pthread_create(&thread, NULL, hold, g), 0);
+    while (atomic_load(&holding) == 0)
+        usleep(500);
+    st_flush();
+    CU_ASSERT_EQUAL(recv(pair[1], got, sizeof(got), MSG_DONTWAIT), 4);
+    CU_ASSERT_EQUAL(recv(other[1], got, sizeof(got), MSG_DONTWAIT), -1);
+    atomic_store(&holding, 2);
+    pthread_join(thread, NULL);
+    st_flush();
+    CU_ASSERT_EQUAL(recv(other[1], got, sizeof(got), MSG_DONTWAIT), 4);
+    CU_ASSERT_EQUAL(fclose(f), 0);
+    CU_ASSERT_EQUAL(fclose(g), 0);
+    close(pair[1]);
+    close(other[1]);
+}
+
 void suite_stream(void)
 {
     CU_pSuite suite = CU_add_suite("stream", NULL, NULL);
@@ -93,4 +133,5 @@ void suite_stream(void)
     CU_add_test(suite, "both ways", test_both_ways);
     CU_add_test(suite, "errors", test_errors);
     CU_add_test(suite, "places are used again", test_reuse);
+    CU_add_test(suite, "emptied before the end", test_flush);
 }

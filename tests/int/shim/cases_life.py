@@ -179,8 +179,8 @@ def case_close_behind(a):
     echo(t, b"x")
 
 
-def case_fclose(a, made):
-    """fclose() ends the connection as close() does, also of a stream that was made before the upgrade."""
+def case_fclose(a, made, how="fclose"):
+    """fclose(), or exit(), ends the connection as close() does, behind what lies in the stream."""
     libc = ctypes.CDLL(None)
     libc.fdopen.restype = ctypes.c_void_p
     libc.fputs.argtypes = [ctypes.c_char_p, ctypes.c_void_p]
@@ -192,6 +192,8 @@ def case_fclose(a, made):
     fd = s.detach()
     f = f or libc.fdopen(fd, b"w")
     libc.fputs(b"said with stdio", f)
+    if how == "exit":
+        return
     equal(libc.fclose(f), 0, "fclose")
     with socket.socket() as t:
         equal((t.fileno(), state(t)), (fd, PLAIN), "the number is free")
